@@ -1,0 +1,1 @@
+"""The evaluation harness: every claim is a command."""

@@ -1,0 +1,1 @@
+"""The ingestion pipeline, its worker, and the command line."""

@@ -1,0 +1,83 @@
+"""The command line. Heavy imports stand inside the commands, so that `cloister --help` answers at once."""
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Final
+
+import rich_click as click
+
+_COMMANDS: Final = {
+    "up": ("ingest.cli.up", "up"),
+    "serve": ("ingest.cli.run", "serve"),
+    "worker": ("ingest.cli.run", "worker"),
+    "migrate": ("ingest.cli.database", "migrate"),
+    "doctor": ("ingest.cli.database", "doctor"),
+    "tenant": ("ingest.cli.tenants", "tenant"),
+    "key": ("ingest.cli.keys", "key"),
+    "ingest": ("ingest.cli.load", "ingest"),
+    "search": ("ingest.cli.query", "search"),
+    "ask": ("ingest.cli.query", "ask"),
+    "jobs": ("ingest.cli.jobs", "jobs"),
+}
+_SHORT: Final = {
+    "up": "Run everything on this machine: PostgreSQL, Valkey, the API and a worker.",
+    "serve": "Run the HTTP API.",
+    "worker": "Run an ingestion worker.",
+    "migrate": "Bring the database schema up to this release.",
+    "doctor": "Check the installation and say what to mend, and how.",
+    "tenant": "Create, list, show and delete tenants.",
+    "key": "Create, list and revoke API keys.",
+    "ingest": "Load files and folders into a tenant's collection.",
+    "search": "Search a tenant's documents.",
+    "ask": "Ask a question; the answer is cited or refused.",
+    "jobs": "List, show, retry and cancel ingestion jobs.",
+    "eval": "Measure retrieval on your own data.",
+}
+
+
+_FOOT: Final = """
+Every command takes --json and --help, as in: cloister ingest --help
+Exit codes: 0 ok, 1 error, 2 usage, 3 finished with dead letters
+Start with: cloister up --demo"""
+
+
+class _LazyGroup(click.RichGroup):
+    """Imports a command's module when the command is run, not to list its name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return [*_COMMANDS, *(point.name for point in entry_points(group="cloister.commands"))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if ctx.resilient_parsing or cmd_name not in self.list_commands(ctx):
+            return None
+        if cmd_name in _COMMANDS:
+            module, name = _COMMANDS[cmd_name]
+            command: click.Command = getattr(import_module(module), name)
+            return command
+        (point,) = entry_points(group="cloister.commands", name=cmd_name)
+        loaded: click.Command = point.load()
+        return loaded
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands from the table above, without importing one of them."""
+        click.echo("Usage: cloister COMMAND [ARGS]…\n\nCommands:")
+        for name in self.list_commands(ctx):
+            click.echo(f"  {name:<8} {_SHORT.get(name, '')}")
+        click.echo(_FOOT)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cloister", prog_name="cloister")
+def cli() -> None:
+    """Retrieval in which tenants cannot see one another and every answer is cited or refused."""
+
+
+def main() -> None:
+    """Run the command line; an error of ours is a sentence on stderr and exit code 1, never a traceback."""
+    from rag.errors import CloisterError
+
+    try:
+        cli(prog_name="cloister")
+    except CloisterError as error:
+        click.echo(f"error: {error.message}", err=True)
+        raise SystemExit(1) from error

@@ -1,0 +1,132 @@
+"""The worker: takes runs off the queue, one process a machine or many, and recovers what a killed one left behind."""
+
+import asyncio
+import contextlib
+import math
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from procrastinate import App, BaseRetryStrategy, RetryDecision
+from procrastinate.jobs import Job
+
+from ingest.failures import TryAgain
+from ingest.pipeline import Tools, ingest_document
+from ingest.sandbox import Sandbox
+from rag.domain import TenantId
+from rag.errors import CloisterError
+from rag.services import Services
+from rag.store.corpus import refresh_statistics
+from rag.store.delivery import INGEST_TASK, QUEUE, STATISTICS_TASK, deliver_statistics
+from rag.telemetry import log, stage
+
+_SILENT_S: Final = 30.0  # a worker without a heartbeat for this long is taken for dead
+_LOOK_S: Final = 15.0
+_STATISTICS_DELAY_S: Final = 2
+_POLL_S: Final = 2.0
+
+
+class _AsTold(BaseRetryStrategy):
+    """Runs a task again exactly when it said so; `ingest_runs` keeps the count."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:  # noqa: ARG002
+        return (
+            RetryDecision(retry_in={"seconds": math.ceil(exception.after_s)})
+            if isinstance(exception, TryAgain)
+            else None
+        )
+
+
+class _Statistics:
+    """Asks for a tenant's statistics to be refreshed after a burst of documents, not after each."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._asked: dict[TenantId, float] = {}
+        self._cost_s: dict[TenantId, float] = {}
+
+    async def ask(self, tenant: TenantId) -> None:
+        now = time.monotonic()
+        if self._asked.get(tenant, 0.0) > now:
+            return
+        # A large tenant's refresh takes long: the longer it took, the rarer it is.
+        delay = max(_STATISTICS_DELAY_S, round(10 * self._cost_s.get(tenant, 0.0)))
+        self._asked[tenant] = now + delay
+        async with self._services.database.tenant(tenant) as connection:
+            await deliver_statistics(self._services.delivery, connection, tenant, delay_s=delay)
+
+    async def refresh(self, tenant: TenantId) -> None:
+        self._asked.pop(tenant, None)
+        started = time.monotonic()
+        with stage("statistics"):
+            async with self._services.database.tenant(tenant, timeout_s=600) as connection:
+                await refresh_statistics(connection, tenant)
+        self._cost_s[tenant] = time.monotonic() - started
+
+
+@asynccontextmanager
+async def open_worker(services: Services) -> AsyncIterator[App]:
+    """The queue with its tasks bound to these services; run it with `App.run_worker_async`."""
+    settings = services.settings
+    sandbox = Sandbox(timeout=settings.parse_timeout_s, children=settings.worker_concurrency)
+    tools = Tools(services.database, services.encoder, sandbox, settings.worker_max_attempts)
+    statistics = _Statistics(services)
+    app = services.delivery
+
+    async def document(*, tenant: str, run: str) -> None:
+        owner = TenantId(UUID(tenant))
+        if await ingest_document(tools, owner, UUID(run)):
+            await statistics.ask(owner)
+
+    async def refresh(*, tenant: str) -> None:
+        await statistics.refresh(TenantId(UUID(tenant)))
+
+    app.task(name=INGEST_TASK, queue=QUEUE, retry=_AsTold())(document)
+    app.task(name=STATISTICS_TASK, queue=QUEUE)(refresh)
+    try:
+        yield app
+    finally:
+        await sandbox.close()
+
+
+async def work(services: Services, *, until_idle: bool = False, signals: bool = False) -> None:
+    """Serve the queue until cancelled; `until_idle` returns once it is empty, `signals` makes SIGTERM stop it."""
+    settings = services.settings
+    async with open_worker(services) as app:
+        recovery = asyncio.create_task(_recover(app))
+        try:
+            await app.run_worker_async(
+                queues=[QUEUE],
+                concurrency=settings.worker_concurrency,
+                wait=not until_idle,
+                fetch_job_polling_interval=_POLL_S,
+                shutdown_graceful_timeout=settings.drain_timeout_s,
+                delete_jobs="always",
+                install_signal_handlers=signals,
+            )
+        finally:
+            recovery.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await recovery
+
+
+def yield_to_others() -> None:
+    """Let searches on the same machine go before ingestion."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(10)
+
+
+async def _recover(app: App) -> None:
+    # What a killed worker was doing stays `doing` until somebody looks.
+    while True:
+        try:
+            for job in await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=_SILENT_S):
+                await app.job_manager.retry_job(job, retry_at=datetime.now(UTC))
+                log.warning("job_recovered", job=job.id, task=job.task_name)
+        except CloisterError as error:
+            log.warning("recovery_failed", code=error.code)
+        await asyncio.sleep(_LOOK_S)

@@ -1,0 +1,39 @@
+"""From the Authorization header, and from nowhere else, to a tenant and a principal."""
+
+from typing import Any
+
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
+
+from rag.api.access import PUBLIC_OPT
+from rag.errors import Unauthenticated
+from rag.tenancy import Operator, Principal
+
+
+class Authenticate(ASGIMiddleware):
+    """Lets nobody past without a valid key, except to routes that are marked public."""
+
+    scopes = (ScopeType.HTTP,)
+    exclude_opt_key = PUBLIC_OPT
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Put the caller into the scope; raises `Unauthenticated`."""
+        identify: Any = scope["litestar_app"].state.services.authenticator.identify
+        who: Principal | Operator = await identify(bearer(scope))
+        scope["user"] = who
+        scope["auth"] = None
+        bind_contextvars(tenant=who.slug if isinstance(who, Principal) else None, key_id=str(who.key_id))
+        await next_app(scope, receive, send)
+
+
+def bearer(scope: Scope) -> str:
+    """The token of the one `Authorization: Bearer` header; raises `Unauthenticated`."""
+    sent = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+    if len(sent) != 1:
+        raise Unauthenticated("send a key: Authorization: Bearer clo_sk_…")
+    scheme, _, token = sent[0].decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("send a key: Authorization: Bearer clo_sk_…")
+    return token.strip()

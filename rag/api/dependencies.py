@@ -1,0 +1,50 @@
+"""What handlers ask for by name; the services themselves are opened and closed in `rag.app`."""
+
+from typing import Any, Final
+
+from litestar import Request
+from litestar.datastructures import State
+from litestar.di import Provide
+
+from rag.errors import Forbidden
+from rag.generation.answerer import Answerer
+from rag.retrieval.base import Searcher
+from rag.settings import Settings
+from rag.store.database import Database
+from rag.tenancy import Principal
+
+
+def _settings(state: State) -> Settings:
+    found: Settings = state.services.settings
+    return found
+
+
+def _database(state: State) -> Database:
+    found: Database = state.services.database
+    return found
+
+
+def _searcher(state: State) -> Searcher:
+    found: Searcher = state.services.searcher
+    return found
+
+
+def _answerer(state: State) -> Answerer:
+    found: Answerer = state.services.answerer
+    return found
+
+
+def _principal(request: Request[Any, Any, Any]) -> Principal:
+    who = request.user
+    if not isinstance(who, Principal):
+        raise Forbidden("this takes a key of a tenant")
+    return who
+
+
+PROVIDED: Final = {
+    "settings": Provide(_settings, sync_to_thread=False),
+    "database": Provide(_database, sync_to_thread=False),
+    "searcher": Provide(_searcher, sync_to_thread=False),
+    "answerer": Provide(_answerer, sync_to_thread=False),
+    "principal": Provide(_principal, sync_to_thread=False),
+}

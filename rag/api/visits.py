@@ -1,0 +1,29 @@
+"""One request's passage through the door: what its log line, its metrics and its problem document say of it."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+_KEY: Final = "cloister.visit"
+
+
+class Visit(msgspec.Struct, kw_only=True):
+    """What is known of a request from its first byte; `code` is `ok` until something goes wrong."""
+
+    request_id: str
+    path: str
+    code: str = "ok"
+    status: int = 0
+    gone: bool = False
+
+
+def begin_visit(scope: Any, visit: Visit) -> None:
+    """Keep a visit with its request."""
+    scope.setdefault("state", {})[_KEY] = visit
+
+
+def visit_of(scope: Mapping[str, Any] | Any) -> Visit:
+    """The visit of a request."""
+    visit: Visit = scope["state"][_KEY]
+    return visit

@@ -1,0 +1,1 @@
+"""Text to vectors: the encoders, and the one door to ONNX Runtime, tokenizers and sentence-transformers."""

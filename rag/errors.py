@@ -1,0 +1,184 @@
+"""Everything that can go wrong, as one tree.
+
+CloisterError
+├── Refused                       the caller's fault; never retried
+│   ├── InvalidInput              a field is wrong: carries a pointer to it
+│   ├── Unsupported               the media type or format is one we do not read
+│   ├── TooLarge                  over a size, count or nesting bound
+│   ├── Unauthenticated           no credential, or not a valid one
+│   ├── Forbidden                 a valid credential that may not do this
+│   ├── NotFound                  absent, or another tenant's: the two are answered alike
+│   ├── MethodNotAllowed          the path exists, the method does not
+│   └── Conflict                  the state of the thing forbids this
+├── Unavailable                   transient: try again after `retry_after` seconds
+│   ├── DatabaseUnavailable
+│   ├── EncoderUnavailable
+│   └── Overloaded                a bounded queue is full
+├── DocumentError                 a document could not be ingested
+│   ├── UnreadableDocument        permanent: the bytes will not parse, now or ever
+│   └── InterruptedDocument       transient: the attempt died, the document may be fine
+└── SetupError                    the installation is not ready: says the statement or command to run
+"""
+
+from typing import ClassVar
+
+
+class CloisterError(Exception):
+    """Any error that Cloister raises on purpose; `code` names it in logs, problems and dead letters."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    transient: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Refused(CloisterError):
+    """The request cannot be served as it stands; sending it again changes nothing."""
+
+    code = "refused"
+    status = 400
+    title = "Refused"
+
+
+class InvalidInput(Refused):
+    """A value is malformed; `pointer` is the JSON pointer of the field, empty for the whole body."""
+
+    code = "invalid_input"
+    status = 422
+    title = "Invalid input"
+
+    def __init__(self, message: str, *, pointer: str = "") -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class MalformedBody(Refused):
+    """The body is not the JSON it claims to be."""
+
+    code = "malformed_body"
+    status = 400
+    title = "Malformed body"
+
+
+class Unsupported(Refused):
+    """The media type or file format is not one that is read here."""
+
+    code = "unsupported_media_type"
+    status = 415
+    title = "Unsupported media type"
+
+
+class TooLarge(Refused):
+    """The input is over a bound of size, count or nesting."""
+
+    code = "too_large"
+    status = 413
+    title = "Too large"
+
+
+class Unauthenticated(Refused):
+    """No credential was sent, or it is malformed, unknown, expired or revoked."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "Unauthenticated"
+
+
+class Forbidden(Refused):
+    """The credential is valid and does not allow this."""
+
+    code = "forbidden"
+    status = 403
+    title = "Forbidden"
+
+
+class NotFound(Refused):
+    """It does not exist for this tenant; another tenant's thing is answered in the same words."""
+
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class MethodNotAllowed(Refused):
+    """The path exists and does not take this method."""
+
+    code = "method_not_allowed"
+    status = 405
+    title = "Method not allowed"
+
+
+class Conflict(Refused):
+    """The present state of the thing forbids the request."""
+
+    code = "conflict"
+    status = 409
+    title = "Conflict"
+
+
+class Unavailable(CloisterError):
+    """Something we depend on is away for now; `retry_after` is in seconds."""
+
+    code = "unavailable"
+    status = 503
+    title = "Unavailable"
+    transient = True
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL did not answer, or not in time."""
+
+    code = "database_unavailable"
+
+
+class EncoderUnavailable(Unavailable):
+    """The encoder is stopped or its queue is full."""
+
+    code = "encoder_unavailable"
+
+
+class Overloaded(Unavailable):
+    """A bounded queue is full."""
+
+    code = "overloaded"
+
+
+class DocumentError(CloisterError):
+    """A document could not be ingested; `hint` says what a person can do about it."""
+
+    code = "document_error"
+    status = 422
+    title = "Document not ingested"
+
+    def __init__(self, message: str, *, code: str | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.reason = code or self.code
+        self.hint = hint
+
+
+class UnreadableDocument(DocumentError):
+    """The bytes cannot be read as a document, now or at any later attempt."""
+
+    code = "unreadable_document"
+
+
+class InterruptedDocument(DocumentError):
+    """The attempt died before the end; another may succeed."""
+
+    code = "interrupted"
+    transient = True
+
+
+class SetupError(CloisterError):
+    """The installation is not ready; the message holds the statement or command that mends it."""
+
+    code = "setup"
+    title = "Not set up"

@@ -1,0 +1,1 @@
+"""What writes an answer from passages: the only place that may talk to a model."""

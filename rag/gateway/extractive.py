@@ -1,0 +1,80 @@
+"""An answer made of the sources' own sentences: no key, no network, no invention. Also what is left in bad times."""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from rag.domain import Passage
+from rag.gateway.base import Claim, Draft, Source
+
+_SENTENCES: Final = 3
+_MARGIN: Final = 0.12  # how far below the best sentence another may score
+_OVERLAP_SHARE: Final = 0.2
+_LIST_ITEMS: Final = 6
+_LEAST_WORDS: Final = 3
+_DUPLICATE: Final = 0.6
+_WORD: Final = re.compile(r"\w+")
+_EMPTY_WORDS: Final = frozenset(
+    (  # noqa: SIM905 - a list of words reads as one
+        "a an and are as at be but by can could did do does for from has have how i if in is it its me my of "
+        "on or our should that the their there they this to us was we what when where which who why will with "
+        "would you your"
+    ).split()
+)
+
+
+class ExtractiveGateway:
+    """Picks the sentences nearest to the question and joins them in reading order."""
+
+    name = "extractive"
+
+    async def answer(self, question: str, passages: Sequence[Passage], sources: Sequence[Source]) -> Draft:
+        """The best sentence and those about as good; a sentence that opens a list brings the list with it."""
+        asked = _stems(question)
+        scores = [_score(source, passages[source.passage], asked) for source in sources]
+        ranked = sorted((i for i, s in enumerate(sources) if _says_something(s.text)), key=lambda i: (-scores[i], i))
+        if not ranked:
+            return Draft([])
+        chosen: list[int] = []
+        for index in ranked:
+            if len(chosen) == _SENTENCES or scores[index] < scores[ranked[0]] - _MARGIN:
+                break
+            if all(not _alike(sources[index].text, sources[other].text) for other in chosen):
+                chosen.append(index)
+        complete = [index for first in chosen for index in (first, *_list_after(first, sources))]
+        order = {sources[index].passage: rank for rank, index in reversed(list(enumerate(complete)))}
+        reading = sorted(set(complete), key=lambda i: (order[sources[i].passage], i))
+        return Draft([Claim(_one_line(sources[index].text), [index]) for index in reading])
+
+
+def _score(source: Source, passage: Passage, asked: set[str]) -> float:
+    heading = " ".join((passage.title or "", *passage.heading_path))
+    said = _stems(source.text) | _stems(heading)
+    overlap = len(asked & said) / len(asked) if asked else 0.0
+    return source.similarity + _OVERLAP_SHARE * overlap
+
+
+def _says_something(text: str) -> bool:
+    return len(_WORD.findall(text)) >= _LEAST_WORDS and not text.rstrip().endswith("?")
+
+
+def _list_after(index: int, sources: Sequence[Source]) -> list[int]:
+    # "Do this:" says nothing without what follows it.
+    if not sources[index].text.rstrip().endswith(":"):
+        return []
+    following = range(index + 1, min(index + 1 + _LIST_ITEMS, len(sources)))
+    return [other for other in following if sources[other].passage == sources[index].passage]
+
+
+def _alike(one: str, other: str) -> bool:
+    a, b = _stems(one), _stems(other)
+    return bool(a and b) and len(a & b) / len(a | b) > _DUPLICATE
+
+
+def _stems(text: str) -> set[str]:
+    # Five letters stand for a word and its inflections well enough to compare two sentences.
+    return {word[:5] for word in _WORD.findall(text.lower()) if word not in _EMPTY_WORDS}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,1 @@
+"""From hits to an answer whose every sentence is cited, or to a refusal."""

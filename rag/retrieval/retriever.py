@@ -1,0 +1,248 @@
+"""From a query to hits: the page.
+
+    corpus state -> embed -> lexical leg | dense leg -> rescore with the best sentence -> fuse -> hydrate -> hits
+
+Both legs see the same scope (tenant, groups, collections, filter) and give ids and scores; what is shown is read
+under row-level security, in the same snapshot.
+"""
+
+import re
+import unicodedata
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.domain import ChunkId, Evidence, Hit, Passage, Query, Ranks, SearchResult
+from rag.errors import NotFound, SetupError
+from rag.retrieval.fusion import convex_combination
+from rag.retrieval.query_vectors import QueryVectors
+from rag.store.corpus import CollectionState, Corpus, read_corpus
+from rag.store.database import Database, TenantConnection
+from rag.store.search import (
+    LexicalPlan,
+    Scope,
+    Scored,
+    dense_leg,
+    hydrate,
+    lexical_leg,
+    lexical_plan,
+    matching_words,
+    rescore,
+)
+from rag.telemetry import LEAKS_CAUGHT, log, stage
+from rag.tenancy import Principal
+
+_DEPTH: Final = 50  # candidates of each leg that are rescored
+_SENTENCE_SHARE: Final = 0.5  # of the dense score: the best sentence's cosine beside the chunk's own
+_WORD: Final = re.compile(r"\w+(?:[-'.]\w+)*")
+
+Vector = NDArray[np.float32]
+Leg = list[tuple[ChunkId, float]]
+
+
+class Ranking(msgspec.Struct, frozen=True, kw_only=True):
+    """What the legs and the fusion came to, before anything is read."""
+
+    fused: list[tuple[ChunkId, float]]
+    scored: dict[ChunkId, Scored]
+    dense: Leg
+    lexical: Leg
+    plan: LexicalPlan | None
+    weight: float
+
+
+class Retriever:
+    """Searches a tenant's active embedding space and lexemes; keeps nothing between queries."""
+
+    def __init__(self, database: Database, vectors: QueryVectors, *, dense_weight: float, timeout_s: float) -> None:
+        self._database = database
+        self._vectors = vectors
+        self._dense_weight = dense_weight
+        self._timeout_s = timeout_s
+
+    async def search(self, principal: Principal, query: Query) -> SearchResult:
+        """The hits of a query, best first; raises `NotFound` for a collection that the tenant does not have."""
+        times: dict[str, float] = {}
+        text = normalise(query.text)
+        vector = await self._embed(principal, text, query, times)
+        async with self._database.tenant(principal.tenant, snapshot=True, timeout_s=self._timeout_s) as connection:
+            with stage("corpus", times):
+                corpus = await read_corpus(connection, principal)
+            self._check_space(corpus)
+            chosen = choose_collections(corpus, query.collections)
+            numbers = None if query.collections is None else [c.collection_id for c in chosen]
+            scope = Scope.of(principal.tenant, corpus, numbers, query.filter)
+            languages = {c.language for c in chosen}
+            ranking = await self._rank(connection, scope, text, vector, languages, query, times)
+            page = ranking.fused[query.offset : query.offset + query.limit]
+            with stage("hydrate", times):
+                passages = await hydrate(connection, scope, [chunk for chunk, _ in page])
+            marks = await _marks(connection, passages, ranking.plan, languages) if query.highlight else {}
+        _count_leaks(principal, page, passages)
+        hits = [
+            _hit(passages[chunk], score, ranking, marks.get(chunk, []), explain=query.explain)
+            for chunk, score in page
+            if chunk in passages
+        ]
+        return SearchResult(
+            hits=hits,
+            evidence=evidence(ranking),
+            cache="miss",
+            corpus_version=corpus.corpus_version,
+            embedding_space=corpus.space,
+            explain=_explanation(ranking, times) if query.explain else None,
+        )
+
+    async def _embed(self, principal: Principal, text: str, query: Query, times: dict[str, float]) -> Vector | None:
+        if query.mode == "keyword":
+            return None
+        with stage("embed", times):
+            return await self._vectors.of(principal.tenant, text)
+
+    def _check_space(self, corpus: Corpus) -> None:
+        if (corpus.model, corpus.dimensions) != (self._vectors.encoder.model, self._vectors.encoder.dimensions):
+            raise SetupError(
+                f"the active embedding space '{corpus.space}' was built with {corpus.model} ({corpus.dimensions} "
+                f"dimensions), and this process runs {self._vectors.encoder.model} ({self._vectors.encoder.dimensions})"
+            )
+
+    async def _rank(
+        self,
+        connection: TenantConnection,
+        scope: Scope,
+        text: str,
+        vector: Vector | None,
+        languages: set[str],
+        query: Query,
+        times: dict[str, float],
+    ) -> Ranking:
+        depth = max(_DEPTH, query.offset + query.limit)
+        plan: LexicalPlan | None = None
+        lexical: Leg = []
+        if query.mode != "semantic":
+            with stage("lexical", times):
+                plan = await lexical_plan(connection, scope.tenant, text, languages)
+                lexical = await lexical_leg(connection, scope, plan, limit=depth) if plan else []
+        if vector is None:
+            return _lexical_only(lexical, plan)
+        with stage("dense", times):
+            dense = await dense_leg(connection, scope, vector, limit=depth)
+        candidates = list({chunk for chunk, _ in (*dense, *lexical)})
+        with stage("rescore", times):
+            rows = await rescore(connection, scope, candidates, vector, plan.weights if plan else None)
+        weight = 1.0 if query.mode == "semantic" or plan is None else self._dense_weight
+        with stage("fuse", times):
+            scored = {row.chunk_id: row for row in rows}
+            fused = convex_combination(
+                {key: dense_score(row) for key, row in scored.items()},
+                {key: row.bm25 / plan.maximum for key, row in scored.items()} if plan else {},
+                weight=weight,
+            )
+        return Ranking(fused=fused, scored=scored, dense=dense, lexical=lexical, plan=plan, weight=weight)
+
+
+def normalise(text: str) -> str:
+    """The query as it is searched and cached: compatibility forms folded, white space single."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def choose_collections(corpus: Corpus, names: tuple[str, ...] | None) -> list[CollectionState]:
+    """The collections of these names, all for None; raises `NotFound` for one that there is not."""
+    if names is None:
+        return corpus.collections
+    known = {collection.name: collection for collection in corpus.collections}
+    if missing := [name for name in names if name not in known]:
+        raise NotFound(f"no collection '{missing[0]}'")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def dense_score(row: Scored) -> float:
+    """The chunk's cosine and its best sentence's, in equal parts: a long chunk is found by the line that answers."""
+    return (1 - _SENTENCE_SHARE) * row.cosine + _SENTENCE_SHARE * row.best_sentence
+
+
+def evidence(ranking: Ranking) -> Evidence:
+    """The strongest sign, over all candidates, that the corpus holds an answer."""
+    sentences = [row.best_sentence for row in ranking.scored.values()]
+    maximum = ranking.plan.maximum if ranking.plan else 1.0
+    coverage = [row.bm25 / maximum for row in ranking.scored.values()]
+    return Evidence(round(max(sentences, default=0.0), 6), round(max(coverage, default=0.0), 6))
+
+
+def _lexical_only(lexical: Leg, plan: LexicalPlan | None) -> Ranking:
+    fused = convex_combination({}, {key: score / plan.maximum for key, score in lexical} if plan else {}, weight=0.0)
+    return Ranking(fused=fused, scored={}, dense=[], lexical=lexical, plan=plan, weight=0.0)
+
+
+def _count_leaks(principal: Principal, page: Leg, passages: dict[ChunkId, Passage]) -> None:
+    held_back = [chunk for chunk, _ in page if chunk not in passages]
+    if held_back:
+        LEAKS_CAUGHT.inc(len(held_back))
+        log.error("leak_caught", tenant=principal.slug, chunks=[str(chunk) for chunk in held_back])
+
+
+async def _marks(
+    connection: TenantConnection, passages: dict[ChunkId, Passage], plan: LexicalPlan | None, languages: set[str]
+) -> dict[ChunkId, list[tuple[int, int]]]:
+    if plan is None:
+        return {}
+    spans = {
+        chunk: [(match.start(), match.end(), match[0]) for match in _WORD.finditer(passage.text)]
+        for chunk, passage in passages.items()
+    }
+    words = {word for found in spans.values() for _, _, word in found}
+    matching = await matching_words(connection, words, plan.terms, languages)
+    return {chunk: [(start, end) for start, end, word in found if word in matching] for chunk, found in spans.items()}
+
+
+def _hit(passage: Passage, score: float, ranking: Ranking, marks: list[tuple[int, int]], *, explain: bool) -> Hit:
+    chunk = passage.chunk_id
+    scored = ranking.scored.get(chunk)
+    return Hit(
+        chunk_id=chunk,
+        document_id=passage.document_id,
+        external_id=passage.external_id,
+        document_version=passage.document_version,
+        collection=passage.collection,
+        title=passage.title,
+        uri=passage.uri,
+        heading_path=passage.heading_path,
+        page=passage.page,
+        text=passage.text,
+        highlights=marks,
+        score=round(score, 6),
+        similarity=round(scored.cosine, 6) if scored else None,
+        ranks=Ranks(_rank_in(ranking.dense, chunk), _rank_in(ranking.lexical, chunk)),
+        metadata=passage.metadata,
+        explain=_hit_explanation(scored, ranking) if explain else None,
+    )
+
+
+def _rank_in(leg: Leg, chunk: ChunkId) -> int | None:
+    return next((rank for rank, (key, _) in enumerate(leg, 1) if key == chunk), None)
+
+
+def _hit_explanation(scored: Scored | None, ranking: Ranking) -> dict[str, Any]:
+    if scored is None:
+        return {"dense_weight": ranking.weight}
+    return {
+        "cosine": round(scored.cosine, 6),
+        "best_sentence": round(scored.best_sentence, 6),
+        "dense": round(dense_score(scored), 6),
+        "lexical": round(scored.bm25 / ranking.plan.maximum, 6) if ranking.plan else None,
+        "dense_weight": ranking.weight,
+    }
+
+
+def _explanation(ranking: Ranking, times: dict[str, float]) -> dict[str, Any]:
+    return {
+        "plan": "exact",
+        "dense_weight": ranking.weight,
+        "dense_candidates": len(ranking.dense),
+        "lexical_candidates": len(ranking.lexical),
+        "lexemes": ranking.plan.lexemes if ranking.plan else [],
+        "lexemes_known": ranking.plan.known if ranking.plan else 0,
+        "stage_ms": times,
+    }

@@ -1,0 +1,124 @@
+"""Everything a process needs, built in one place and closed in one place; only here are concrete classes chosen."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from procrastinate import App
+
+from rag.authenticator import Authenticator
+from rag.cache.base import Cache, NullCache
+from rag.embedding.base import Embedder
+from rag.errors import CloisterError
+from rag.gateway.base import Gateway
+from rag.gateway.extractive import ExtractiveGateway
+from rag.generation.answerer import Answerer
+from rag.retrieval.base import Searcher
+from rag.retrieval.cached import CachedRetriever
+from rag.retrieval.query_vectors import QueryVectors
+from rag.retrieval.retriever import Retriever
+from rag.settings import Secret, Settings
+from rag.store.database import Database
+from rag.store.delivery import delivery_app
+from rag.telemetry import log
+
+
+@dataclass(frozen=True)
+class Services:
+    """The open services of one process."""
+
+    settings: Settings
+    database: Database
+    delivery: App
+    encoder: Embedder
+    cache: Cache
+    authenticator: Authenticator
+    searcher: Searcher
+    answerer: Answerer
+    gateway: Gateway
+
+    async def ping(self) -> dict[str, str]:
+        """Each dependency's state: `ok`, or what is wrong in a few words."""
+        probes: dict[str, Callable[[], Awaitable[None]]] = {
+            "postgres": self.database.ping,
+            "cache": self.cache.ping,
+            "encoder": self.encoder.ping,
+        }
+        return {name: await _state(probe) for name, probe in probes.items()}
+
+
+async def _state(probe: Callable[[], Awaitable[None]]) -> str:
+    try:
+        await probe()
+    except CloisterError as error:
+        return error.message
+    return "ok"
+
+
+def with_embedded_servers(settings: Settings, *, app_url: str, owner_url: str, redis_url: str | None) -> Settings:
+    """The settings of a process beside embedded servers."""
+    return msgspec.structs.replace(
+        settings,
+        database_url=Secret(app_url),
+        migration_database_url=Secret(owner_url),
+        redis_url=Secret(redis_url) if redis_url else None,
+    )
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, *, pool_size: int | None = None) -> AsyncIterator[Services]:
+    """Open everything a process needs; raises `SetupError` when something cannot be had for good.
+
+    A missing cache is no error: searches then bypass it.
+    """
+    async with AsyncExitStack() as stack:
+        url = settings.secret("database_url")
+        database = await Database.open(url, size=pool_size or settings.pool_size)
+        stack.push_async_callback(database.close)
+        delivery = delivery_app(url)
+        await stack.enter_async_context(delivery.open_async())
+        encoder = open_encoder(settings)
+        stack.push_async_callback(encoder.close)
+        cache = open_cache(settings)
+        stack.push_async_callback(cache.close)
+        vectors = QueryVectors(encoder)
+        retriever = Retriever(
+            database, vectors, dense_weight=settings.dense_weight, timeout_s=settings.request_timeout_s
+        )
+        searcher = CachedRetriever(retriever, database, cache, ttl_s=settings.cache_ttl_s)
+        gateway = ExtractiveGateway()
+        answerer = Answerer(searcher, database, vectors, gateway, refusal_threshold=settings.refusal_threshold)
+        yield Services(
+            settings=settings,
+            database=database,
+            delivery=delivery,
+            encoder=encoder,
+            cache=cache,
+            authenticator=Authenticator(database),
+            searcher=searcher,
+            answerer=answerer,
+            gateway=gateway,
+        )
+
+
+def open_encoder(settings: Settings) -> Embedder:
+    """The encoder that the settings name: `onnx`, or the path of a sentence-transformers model."""
+    if settings.encoder == "onnx":
+        from rag.embedding.onnx_encoder import OnnxEncoder
+
+        return OnnxEncoder.open(settings.data_dir, threads=settings.encoder_threads)
+    from rag.embedding.sentence_transformer import SentenceTransformerEncoder
+
+    return SentenceTransformerEncoder.open(Path(settings.encoder))
+
+
+def open_cache(settings: Settings) -> Cache:
+    """The cache that the settings name; one that holds nothing when they name none."""
+    if settings.redis_url is None:
+        log.warning("cache_absent", reason="REDIS_URL is not set")
+        return NullCache()
+    from rag.cache.redis import RedisCache
+
+    return RedisCache(settings.redis_url.reveal(), max_value_bytes=settings.cache_max_value_bytes)

@@ -1,0 +1,124 @@
+"""What an operator can set, read once from the environment at start.
+
+Every setting is described in docs/configuration.md, which a test compares with this file. A setting that holds a
+secret can be given as a file: `DATABASE_URL_FILE=/run/secrets/database_url`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from rag.errors import SetupError
+
+
+class Secret:
+    """A string that shows itself only when asked: its repr and str are stars."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The string itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one process; the defaults serve one machine with nothing configured."""
+
+    database_url: Secret | None = None
+    migration_database_url: Secret | None = None
+    redis_url: Secret | None = None
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str | None = None
+    log_format: str = "auto"
+    log_level: str = "info"
+    pool_size: int = 8
+    request_timeout_s: float = 20.0
+    max_body_bytes: int = 10_000_000
+    max_document_bytes: int = 10_000_000
+    encoder: str = "onnx"
+    encoder_threads: int = 1
+    cache_ttl_s: int = 300
+    cache_max_value_bytes: int = 262_144
+    dense_weight: float = 0.7
+    refusal_threshold: float = 0.5
+    worker_concurrency: int = 2
+    worker_max_attempts: int = 5
+    parse_timeout_s: float = 60.0
+    drain_timeout_s: float = 20.0
+    metrics_token: Secret | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this machine runs its own PostgreSQL and Valkey."""
+        return self.database_url is None
+
+    def secret(self, name: str) -> str:
+        """The revealed value of a secret setting that must be there."""
+        value = getattr(self, name)
+        if not isinstance(value, Secret):
+            raise SetupError(f"set {ENVIRONMENT[name]}: it is needed here and has no default")
+        return value.reveal()
+
+
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "database_url": "DATABASE_URL",
+    "migration_database_url": "MIGRATION_DATABASE_URL",
+    "redis_url": "REDIS_URL",
+    **{
+        field: f"CLOISTER_{field.upper()}"
+        for field in Settings.__struct_fields__
+        if field not in {"database_url", "migration_database_url", "redis_url"}
+    },
+}
+
+
+def default_data_dir() -> Path:
+    """Where the embedded servers and the encoder's graph live: /var/lib for root, else the user's data folder."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/cloister")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "cloister"
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings that an environment describes; `SetupError` names a variable that does not parse."""
+    values: dict[str, Any] = {"data_dir": default_data_dir()}
+    for field in msgspec.structs.fields(Settings):
+        variable = ENVIRONMENT[field.name]
+        raw = _read(environment, variable)
+        if raw is not None:
+            values[field.name] = _convert(raw, field.type, variable)
+    return Settings(**values)
+
+
+def _read(environment: Mapping[str, str], variable: str) -> str | None:
+    if path := environment.get(f"{variable}_FILE"):
+        try:
+            return Path(path).read_text("utf-8").strip()
+        except OSError as error:
+            raise SetupError(f"{variable}_FILE: cannot read {path}: {error.strerror}") from error
+    return environment.get(variable) or None
+
+
+def _convert(raw: str, kind: Any, variable: str) -> Any:
+    if kind == (Secret | None):
+        return Secret(raw)
+    if kind is Path:
+        return Path(raw).expanduser().resolve()
+    try:
+        return msgspec.convert(raw, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise SetupError(f"{variable}={raw!r}: {error}") from error

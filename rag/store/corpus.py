@@ -1,0 +1,89 @@
+"""A tenant's corpus as a whole: its version, its embedding space, its lexeme statistics."""
+
+from typing import Any
+
+import msgspec
+
+from rag.domain import TenantId
+from rag.errors import NotFound
+from rag.store.database import TenantConnection
+from rag.store.statements import statement
+from rag.tenancy import Principal
+
+
+class CollectionState(msgspec.Struct, frozen=True):
+    """What the search needs to know of a collection."""
+
+    collection_id: int
+    name: str
+    language: str
+    chunk_count: int
+    refusal_threshold: float | None
+
+
+class Corpus(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant's corpus at one moment, as one principal may see it."""
+
+    corpus_version: int
+    space: str
+    model: str
+    dimensions: int
+    chunk_count: int
+    acl_ids: list[int]
+    collections: list[CollectionState]
+
+
+class Writing(msgspec.Struct, frozen=True):
+    """Where new chunks of a tenant go."""
+
+    space: str
+    chunker_version: str
+    average_length: float | None
+
+
+async def read_corpus(connection: TenantConnection, principal: Principal) -> Corpus:
+    """The corpus as this principal may see it."""
+    values = {
+        "tenant": principal.tenant,
+        "groups": list(principal.groups),
+        "all_groups": principal.reads_all_groups,
+    }
+    row = await (await connection.execute(statement("corpus.state"), values)).fetchone()
+    if row is None:
+        raise NotFound("the tenant was deleted")
+    return msgspec.convert(row, Corpus)
+
+
+async def read_writing(connection: TenantConnection, tenant: TenantId) -> Writing:
+    """The space that the tenant's new chunks go to; raises `NotFound` when the tenant was deleted."""
+    row = await (await connection.execute(statement("corpus.writing"), {"tenant": tenant})).fetchone()
+    if row is None:
+        raise NotFound("the tenant was deleted")
+    return Writing(**row)
+
+
+async def touch_corpus(connection: TenantConnection, tenant: TenantId, *, chunks: int) -> int:
+    """Count a write in its own transaction: the corpus version it returns outdates every cached result."""
+    row = await (await connection.execute(statement("corpus.touch"), {"tenant": tenant, "chunks": chunks})).fetchone()
+    if row is None:
+        raise NotFound("the tenant was deleted")
+    return int(row["corpus_version"])
+
+
+async def refresh_statistics(connection: TenantConnection, tenant: TenantId) -> bool:
+    """Bring document frequencies and length norms up to the corpus; False when there was nothing to do.
+
+    Also False when another refresh of this tenant is under way: that one, or the next, does the work.
+    """
+    values: dict[str, Any] = {"tenant": tenant}
+    lock = await (await connection.execute(statement("corpus.stats_lock"), values)).fetchone()
+    due = await (await connection.execute(statement("corpus.stats_due"), values)).fetchone()
+    if not lock or not lock["taken"] or not due or not due["due"]:
+        return False
+    await connection.execute(statement("corpus.stats_refresh"), values)
+    measured = {**values, "corpus_version": due["corpus_version"]}
+    row = await (await connection.execute(statement("corpus.stats_measure"), measured)).fetchone()
+    if row and row["average_length"]:
+        renormalised = {**values, "average": row["average_length"]}
+        await connection.execute(statement("corpus.stats_renormalise"), renormalised)
+    return True

@@ -1,0 +1,133 @@
+"""The legs of a search, and what stands behind the ids they name."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector, SparseVector
+
+from rag.domain import ChunkId, Passage, TenantId
+from rag.store.corpus import Corpus
+from rag.store.database import TenantConnection
+from rag.store.statements import in_space, statement
+
+Vector = NDArray[np.float32]
+
+_BREADTH = 500  # candidate rows the lexical leg aims at: terms are taken, rarest first, until as many are expected
+
+
+class LexicalPlan(msgspec.Struct, frozen=True):
+    """A query as the lexical leg sees it; `maximum` is the highest score a chunk could have, the sum of the IDFs."""
+
+    weights: Any
+    maximum: float
+    terms: str
+    lexemes: list[str]
+    known: int
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search may look at: the same in both legs. `collections` None means all."""
+
+    tenant: TenantId
+    space: str
+    acl: list[int]
+    collections: list[int] | None
+    filter: str | None
+
+    @classmethod
+    def of(cls, tenant: TenantId, corpus: Corpus, collections: list[int] | None, filter: str | None) -> "Scope":  # noqa: A002
+        """The scope of a query over a corpus as its principal may see it."""
+        return cls(tenant=tenant, space=corpus.space, acl=corpus.acl_ids, collections=collections, filter=filter)
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """A candidate's scores; `bm25` is not yet over its maximum."""
+
+    chunk_id: ChunkId
+    cosine: float
+    best_sentence: float
+    bm25: float
+
+
+class ScoredSentence(msgspec.Struct, frozen=True):
+    """A sentence of a chunk, its span in the version's text, its cosine to the query."""
+
+    chunk_id: ChunkId
+    ordinal: int
+    span_start: int
+    span_end: int
+    similarity: float
+
+
+async def lexical_plan(
+    connection: TenantConnection, tenant: TenantId, query: str, languages: Iterable[str]
+) -> LexicalPlan | None:
+    """The query's lexemes weighed by the tenant's own statistics; None when only stop words are left."""
+    values = {"tenant": tenant, "query": query, "languages": sorted(set(languages)), "breadth": _BREADTH}
+    row = await (await connection.execute(statement("search.lexical_plan"), values)).fetchone()
+    return LexicalPlan(**row) if row and row["terms"] else None
+
+
+async def lexical_leg(
+    connection: TenantConnection, scope: Scope, plan: LexicalPlan, *, limit: int
+) -> list[tuple[ChunkId, float]]:
+    """The chunks that hold any of the plan's terms, best BM25 first."""
+    values = {**_values(scope), "terms": plan.terms, "weights": plan.weights, "limit": limit}
+    rows = await (await connection.execute(statement("search.lexical"), values)).fetchall()
+    return [(row["chunk_id"], row["score"]) for row in rows]
+
+
+async def dense_leg(
+    connection: TenantConnection, scope: Scope, vector: Vector, *, limit: int
+) -> list[tuple[ChunkId, float]]:
+    """The chunks nearest to a query vector (dim,), best cosine first; exact."""
+    name = "search.dense" if scope.filter is None else "search.dense_filtered"
+    values = {**_values(scope), "vector": HalfVector(vector), "limit": limit}
+    rows = await (await connection.execute(in_space(name, scope.space), values)).fetchall()
+    return [(row["chunk_id"], row["score"]) for row in rows]
+
+
+async def rescore(
+    connection: TenantConnection, scope: Scope, chunks: Sequence[ChunkId], vector: Vector, weights: SparseVector | None
+) -> list[Scored]:
+    """Every score of every candidate, whichever leg it came from."""
+    values = {**_values(scope), "chunks": list(chunks), "vector": HalfVector(vector), "weights": weights}
+    rows = await (await connection.execute(in_space("search.rescore", scope.space), values)).fetchall()
+    return [Scored(r["chunk_id"], r["cosine"], r["best_sentence"] or r["cosine"], r["bm25"]) for r in rows]
+
+
+async def hydrate(connection: TenantConnection, scope: Scope, chunks: Sequence[ChunkId]) -> dict[ChunkId, Passage]:
+    """What stands behind the ids; one that row-level security holds back is missing from the dict."""
+    values = {"tenant": scope.tenant, "chunks": list(chunks), "acl": scope.acl}
+    rows = await (await connection.execute(statement("search.hydrate"), values)).fetchall()
+    return {row["chunk_id"]: Passage(**row) for row in rows}
+
+
+async def matching_words(
+    connection: TenantConnection, words: Iterable[str], terms: str, languages: Iterable[str]
+) -> set[str]:
+    """Which of these words a query's terms match, in any of the languages."""
+    values = {"words": sorted(set(words)), "terms": terms, "languages": sorted(set(languages))}
+    rows = await (await connection.execute(statement("search.matching_words"), values)).fetchall()
+    return {row["word"] for row in rows}
+
+
+async def sentences_of(
+    connection: TenantConnection, scope: Scope, chunks: Sequence[ChunkId], vector: Vector
+) -> list[ScoredSentence]:
+    """The sentences of these chunks, chunk by chunk in reading order."""
+    values = {"tenant": scope.tenant, "chunks": list(chunks), "vector": HalfVector(vector)}
+    rows = await (await connection.execute(in_space("search.sentences", scope.space), values)).fetchall()
+    return [ScoredSentence(**row) for row in rows]
+
+
+def _values(scope: Scope) -> dict[str, Any]:
+    return {
+        "tenant": scope.tenant,
+        "collections": scope.collections,
+        "acl": scope.acl,
+        "filter": scope.filter,
+    }

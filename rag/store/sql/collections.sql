@@ -1,0 +1,37 @@
+-- name: create
+-- A new collection; no row when the name is taken.
+INSERT INTO collections (tenant_id, name, language, refusal_threshold, facet_fields)
+VALUES (%(tenant)s, %(name)s, %(language)s, %(refusal_threshold)s, %(facet_fields)s)
+ON CONFLICT (tenant_id, name) DO NOTHING
+RETURNING name, language, refusal_threshold, facet_fields, document_count, chunk_count, created_at;
+
+-- name: list
+-- The tenant's collections by name, after a cursor.
+SELECT name, language, refusal_threshold, facet_fields, document_count, chunk_count, created_at
+FROM collections WHERE tenant_id = %(tenant)s AND name > %(after)s ORDER BY name LIMIT %(limit)s;
+
+-- name: get
+-- One collection by name.
+SELECT name, language, refusal_threshold, facet_fields, document_count, chunk_count, created_at
+FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s;
+
+-- name: locate
+-- The number and language of a collection, by name.
+SELECT collection_id, language FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s;
+
+-- name: update
+-- Change what may change of a collection.
+UPDATE collections SET
+    refusal_threshold = CASE WHEN %(set_threshold)s THEN %(refusal_threshold)s ELSE refusal_threshold END,
+    facet_fields = coalesce(%(facet_fields)s, facet_fields)
+WHERE tenant_id = %(tenant)s AND name = %(name)s
+RETURNING name, language, refusal_threshold, facet_fields, document_count, chunk_count, created_at;
+
+-- name: delete
+-- Remove a collection with all of its documents.
+DELETE FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s RETURNING collection_id, chunk_count;
+
+-- name: count
+-- Keep the counts that the search plans with.
+UPDATE collections SET chunk_count = chunk_count + %(chunks)s, document_count = document_count + %(documents)s
+WHERE tenant_id = %(tenant)s AND collection_id = %(collection)s;
