@@ -12,7 +12,15 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"\w+|[^\w\s]")
 _VERB_ENDING = re.compile(r"(?:ed|ing|ize|ise|ify)$")
 _VERBS = frozenset(
-    ["am", "are", "be", "been", "can", "could", "did", "do", "does", "had", "has", "have", "is", "may", "might", "must", "shall", "should", "was", "were", "will", "would", "add", "allow", "appear", "apply", "ask", "become", "begin", "build", "call", "change", "check", "choose", "click", "come", "connect", "contain", "create", "depend", "enable", "enter", "find", "follow", "get", "give", "go", "happen", "help", "hold", "include", "install", "keep", "know", "leave", "let", "like", "look", "make", "mean", "move", "need", "offer", "open", "provide", "put", "read", "remove", "require", "restart", "return", "run", "say", "see", "select", "send", "set", "show", "stop", "support", "take", "tell", "think", "try", "turn", "update", "use", "want", "work", "write", "came", "found", "gave", "got", "held", "kept", "knew", "left", "made", "meant", "put", "ran", "said", "saw", "sent", "set", "took", "thought", "told", "went", "wrote"]
+    (
+        "am are be been can could did do does had has have is may might must shall should was were will "
+        "would add allow appear apply ask become begin build call change check choose click come connect "
+        "contain create depend enable enter find follow get give go happen help hold include install keep "
+        "know leave let like look make mean move need offer open provide put read remove require restart "
+        "return run say see select send set show stop support take tell think try turn update use want "
+        "work write came found gave got held kept knew left made meant put ran said saw sent set took "
+        "thought told went wrote"
+    ).split()
 )
 
 

@@ -67,10 +67,13 @@ def _join(elements: list[Element]) -> tuple[str, list[Block]]:
     blocks: list[Block] = []
     position = 0
     for element in elements:
+        words = element.text.rstrip().lstrip("\n" if element.kind == "code" else None)
+        if not words:
+            continue
         gap = _gap(blocks[-1].kind if blocks else None, element)
         start = position + len(gap)
-        position = start + len(element.text)
-        parts += (gap, element.text)
+        position = start + len(words)
+        parts += (gap, words)
         blocks.append(Block(element.kind, start, position, element.level, element.page))
     return "".join(parts), blocks
 

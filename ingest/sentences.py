@@ -15,14 +15,27 @@ _OPENING = "\"'“‘«‹([{¿¡*_"
 
 # Never the end of a sentence: something follows that they belong to.
 _NEVER_LAST = frozenset(
-    ["mr", "mrs", "ms", "mx", "dr", "prof", "rev", "hon", "sr", "st", "mt", "gen", "col", "capt", "lt", "sgt", "maj", "cmdr", "adm", "gov", "sen", "rep", "pres", "vs", "cf", "viz", "e.g", "eg", "i.e", "ie", "ca", "approx", "incl", "excl", "resp", "dept", "univ", "z.b", "d.h", "u.a", "bzw", "bspw", "vgl", "p.ex", "par.ex", "núm", "num", "nr"]
+    (
+        "mr mrs ms mx dr prof rev hon sr st mt gen col capt lt sgt maj cmdr adm gov sen rep pres vs cf "
+        "viz e.g eg i.e ie ca approx incl excl resp dept univ z.b d.h u.a bzw bspw vgl p.ex par.ex núm "
+        "num nr"
+    ).split()
 )
 # The end only when what follows opens a sentence.
 _SOMETIMES_LAST = frozenset(
-    ["etc", "al", "inc", "ltd", "co", "corp", "llc", "plc", "jr", "sr", "bros", "est", "min", "max", "avg", "temp", "tel", "ext", "no", "nos", "op", "ver", "rev", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec", "mon", "tue", "tues", "wed", "thu", "thur", "thurs", "fri", "sat", "sun", "fig", "figs", "eq", "eqs", "sec", "secs", "ch", "chs", "vol", "vols", "ed", "eds", "p", "pp", "pg", "art", "arts", "para", "paras", "a.m", "p.m", "u.s", "u.k", "u.n", "e.u", "d.c", "ph.d", "m.d", "b.a", "m.a", "usw"]
+    (
+        "etc al inc ltd co corp llc plc jr sr bros est min max avg temp tel ext no nos op ver rev jan feb "
+        "mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun fig figs eq "
+        "eqs sec secs ch chs vol vols ed eds p pp pg art arts para paras a.m p.m u.s u.k u.n e.u d.c ph.d "
+        "m.d b.a m.a usw"
+    ).split()
 )
 _OPENERS = frozenset(
-    ["the", "a", "an", "this", "that", "these", "those", "it", "its", "he", "she", "they", "we", "you", "i", "in", "on", "at", "for", "from", "with", "if", "when", "while", "after", "before", "as", "by", "to", "but", "and", "or", "so", "however", "there", "here", "what", "which", "who", "how", "why", "where", "then", "once", "make", "see", "use", "click", "select", "open", "note", "please", "do", "don't", "not", "no", "your", "our", "their", "my"]
+    (
+        "the a an this that these those it its he she they we you i in on at for from with if when while "
+        "after before as by to but and or so however there here what which who how why where then once "
+        "make see use click select open note please do don't not no your our their my"
+    ).split()
 )
 _INITIAL = re.compile(r"[^\W\d_]\.?")
 _DOTTED = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")

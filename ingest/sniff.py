@@ -52,7 +52,11 @@ _BY_DECLARATION = {
 }
 # Text by its bytes, but not prose: read as plain text these would fill the index with punctuation.
 _NOT_PROSE = frozenset(
-    ["csv", "tsv", "json", "jsonl", "ndjson", "xml", "svg", "rss", "atom", "eml", "mbox", "msg", "ics", "vcf", "rtf", "pdf", "doc", "docx", "odt", "xls", "xlsx", "ods", "ppt", "pptx", "odp", "epub", "zip", "gz", "tar", "7z", "png", "jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "ico", "mp3", "mp4", "wav", "webm", "exe", "dll", "so"]
+    (
+        "csv tsv json jsonl ndjson xml svg rss atom eml mbox msg ics vcf rtf pdf doc docx odt xls xlsx "
+        "ods ppt pptx odp epub zip gz tar 7z png jpg jpeg gif webp bmp tif tiff ico mp3 mp4 wav webm exe "
+        "dll so"
+    ).split()
 )
 _MARKUP_START = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _XML_START = re.compile(r"\s*<\?xml\b")

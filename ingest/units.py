@@ -4,6 +4,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Protocol
 
 from ingest.outline import Block
@@ -101,7 +102,7 @@ def _natural_spans(block: Block, text: str, counter: PieceCounter) -> list[Span]
         spans = []
     else:
         spans = sentence_spans(body)
-    return [(block.start + start, block.start + end) for start, end in spans] or [(block.start, block.end)]
+    return [(block.start + start, block.start + end) for start, end in spans] or _trim(text, block.start, block.end)
 
 
 def _line_spans(body: str) -> list[Span]:
@@ -177,8 +178,10 @@ def _split(span: Span, count: int, text: str, counter: PieceCounter, room: int) 
         marks = [start + offsets[k][0] for k in range(step, len(offsets), step)]
     else:
         marks = [*range(start + LONGEST, end, LONGEST)]
-    cuts = [start, *(_nearby_word_end(text, start, mark) for mark in marks), end]
-    parts = [part for left, right in zip(cuts, cuts[1:], strict=False) for part in _trim(text, left, right)]
+    cuts = [start]
+    for mark in marks:
+        cuts.append(_nearby_word_end(text, max(cuts[-1] + 1, mark - 40, (cuts[-1] + mark) // 2), mark))
+    parts = [part for left, right in pairwise([*cuts, end]) for part in _trim(text, left, right)]
     if len(parts) < 2:
         return parts
     counts = counter.count_pieces([text[left:right] for left, right in parts])
@@ -189,14 +192,19 @@ def _split(span: Span, count: int, text: str, counter: PieceCounter, room: int) 
     ]
 
 
-def _nearby_word_end(text: str, start: int, mark: int) -> int:
-    """Step back from a mark to the last blank within forty characters, or out of a character's combining marks."""
-    for position in range(mark, max(start, mark - 40), -1):
+def _nearby_word_end(text: str, floor: int, mark: int) -> int:
+    """Step back from a mark to the last blank, or out of a character's combining marks; not beyond the floor."""
+    for position in range(mark, floor, -1):
         if text[position - 1].isspace():
             return position
-    while mark - 1 > start and (unicodedata.combining(text[mark]) or text[mark] in "\u200d\ufe0f" or text[mark - 1] == "\u200d"):
+    while mark > floor and _continues_character(text, mark):
         mark -= 1
     return mark
+
+
+def _continues_character(text: str, position: int) -> bool:
+    joined = text[position] in "\u200d\ufe0e\ufe0f" or text[position - 1] == "\u200d"
+    return joined or bool(unicodedata.combining(text[position]))
 
 
 def _trim(text: str, start: int, end: int) -> list[Span]:

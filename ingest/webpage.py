@@ -19,9 +19,15 @@ _LONGEST_TERM = 80
 
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _BLOCKS = frozenset(
-    ["address", "article", "aside", "blockquote", "body", "center", "dd", "details", "dialog", "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html", "li", "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"]
+    (
+        "address article aside blockquote body center dd details dialog div dl dt fieldset figcaption "
+        "figure footer form h1 h2 h3 h4 h5 h6 header hr html li main nav ol p pre section summary table "
+        "tbody td tfoot th thead tr ul"
+    ).split()
 )
-_UNREAD = frozenset(["script", "style", "noscript", "template", "head", "iframe", "object", "select", "textarea", "svg", "button"])
+_UNREAD = frozenset((
+        "script style noscript template head iframe object select textarea svg button"
+    ).split())
 _RENAMED = {
     "details": "div",
     "summary": "p",

@@ -12,7 +12,7 @@ import pytest
 
 from ingest.worker import work
 from rag.domain import Scope, TenantId
-from rag.embedded import EmbeddedServers, start
+from rag.embedded import EmbeddedServers, temporary_servers
 from rag.services import Services, open_services
 from rag.settings import Secret, Settings
 from rag.store.collections import create_collection
@@ -23,7 +23,6 @@ from rag.store.migrate import migrate
 from rag.store.tenants import create_tenant
 from rag.tenancy import Principal
 
-_EXTENSIONS = ("vector", "btree_gin", "pg_trgm", "unaccent")
 _NUMBER = count()
 
 
@@ -34,16 +33,13 @@ def in_database(url: str, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cloister")
-    for parent in (folder, *folder.parents):  # root's servers run as another account, which must pass through
-        if parent.is_relative_to(tmp_path_factory.getbasetemp().parent):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    return folder
+    """For the encoder's graph; the servers have a folder of their own."""
+    return tmp_path_factory.mktemp("cloister")
 
 
 @pytest.fixture(scope="session")
-def servers(data_dir: Path) -> Iterator[EmbeddedServers]:
-    with start(data_dir, durable=False) as running:
+def servers() -> Iterator[EmbeddedServers]:
+    with temporary_servers() as running:
         yield running
 
 
@@ -51,11 +47,7 @@ def servers(data_dir: Path) -> Iterator[EmbeddedServers]:
 def template(servers: EmbeddedServers) -> str:
     """A migrated database that each test's is a copy of."""
     with psycopg.connect(servers.admin_url, autocommit=True) as admin:
-        admin.execute("CREATE DATABASE cloister_template OWNER cloister_owner")
-    with psycopg.connect(in_database(servers.admin_url, "cloister_template"), autocommit=True) as admin:
-        for extension in _EXTENSIONS:
-            admin.execute(f"CREATE EXTENSION {extension} SCHEMA public")
-        admin.execute("GRANT CREATE, USAGE ON SCHEMA public TO cloister_owner")
+        admin.execute("CREATE DATABASE cloister_template TEMPLATE cloister OWNER cloister_owner")
     migrate(in_database(servers.owner_url, "cloister_template"))
     return "cloister_template"
 
@@ -98,7 +90,10 @@ class House:
     async def put(self, external_id: str, text: str, *, collection: str = "kb", **more: object) -> Receipt:
         """Queue a Markdown document."""
         submission = Submission(
-            external_id=external_id, body=text.encode(), media_type="text/markdown", **more  # type: ignore[arg-type]
+            external_id=external_id,
+            body=text.encode(),
+            media_type="text/markdown",
+            **more,  # type: ignore[arg-type]
         )
         async with self.services.database.tenant(self.tenant) as connection:
             version = (await read_writing(connection, self.tenant)).chunker_version

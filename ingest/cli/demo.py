@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from rag.store.ingestion import Submission, submit
 from rag.store.keys import create_key
 from rag.store.tenants import create_tenant, tenant_by_slug
 
+_DEMO: Final = Path(str(files("ingest"))) / "demo"
 _SLUGS: Final = {"lumen": "Lumen Bikes, a help centre", "harbor": "Harbor Home, a shop"}
 _QUESTION: Final = "How many days do I have to return a bike?"
 
@@ -56,35 +58,42 @@ async def _tenant(services: Services, slug: str, name: str, key: str | None) -> 
 
 
 async def _load(services: Services, slug: str, tenant: TenantId) -> None:
-    demo = Path(str(files("ingest") / "demo" / slug))
-    for collection in sorted(folder for folder in demo.iterdir() if folder.is_dir()):
-        await run_load(Load(services, tenant, collection.name), list(source_files([collection])))
-    if (catalogue := demo / "catalogue.jsonl").is_file():
-        await _load_catalogue(services, tenant, catalogue)
+    for folder in _folders(slug):
+        await run_load(Load(services, tenant, folder.name), list(source_files([folder])))
+    if products := _catalogue(slug):
+        await _load_products(services, tenant, products)
     async with services.database.tenant(tenant, timeout_s=60) as connection:
         await refresh_statistics(connection, tenant)
 
 
-async def _load_catalogue(services: Services, tenant: TenantId, catalogue: Path) -> None:
+async def _load_products(services: Services, tenant: TenantId, products: list[Submission]) -> None:
     async with services.database.tenant(tenant, timeout_s=60) as connection:
-        try:
+        with suppress(Conflict):
             await create_collection(connection, tenant, "products", facet_fields=["brand", "category", "color"])
-        except Conflict:
-            pass
         version = (await read_writing(connection, tenant)).chunker_version
-        receipts = []
-        for number, line in enumerate(catalogue.read_text("utf-8").splitlines()):
-            receipt = await submit(
+        receipts = [
+            await submit(
                 connection,
                 services.delivery,
                 tenant,
                 "products",
-                _product(msgspec.json.decode(line)),
+                product,
                 chunker_version=version,
                 backlog=number,
             )
-            receipts.append(receipt)
+            for number, product in enumerate(products)
+        ]
     await run_load(Load(services, tenant, "products", receipts=receipts), [])
+
+
+def _folders(slug: str) -> list[Path]:
+    return sorted(folder for folder in (_DEMO / slug).iterdir() if folder.is_dir())
+
+
+def _catalogue(slug: str) -> list[Submission]:
+    path = _DEMO / slug / "catalogue.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    return [_product(msgspec.json.decode(line)) for line in lines]
 
 
 def _product(item: dict[str, Any]) -> Submission:

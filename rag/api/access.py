@@ -34,4 +34,5 @@ def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRo
         raise Forbidden("a publishable key can search and nothing else")
     scopes: tuple[Scope, ...] = handler.opt.get("scopes", ())
     if who.scopes.isdisjoint(scopes):
-        raise Forbidden(f"this key lacks the scope {' or '.join(f"'{scope.value}'" for scope in scopes)}")
+        needed = " or ".join(f"'{scope.value}'" for scope in scopes)
+        raise Forbidden(f"this key lacks the scope {needed}")

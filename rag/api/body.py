@@ -25,18 +25,19 @@ class StrictJson(AbstractDTO[Any]):
         """Prepare nothing: the annotated struct is itself what travels."""
 
     def decode_bytes(self, value: bytes) -> Any:
+        """The struct that the handler's `data` is annotated with."""
         connection = self.asgi_connection
         require_media_type(connection, JSON)  # type: ignore[arg-type]  # only requests have bodies
         field = connection.route_handler.parsed_data_field
         return read_json(value, field.annotation if field else Any)
 
     @classmethod
-    def generate_field_definitions(cls, model_type: type[Any]) -> Generator[DTOFieldDefinition, None, None]:
+    def generate_field_definitions(cls, _model_type: type[Any]) -> Generator[DTOFieldDefinition, None, None]:
         """Name no fields: there is no second model."""
         yield from ()
 
     @classmethod
-    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+    def detect_nested_field(cls, _field_definition: FieldDefinition) -> bool:
         """Nest nothing: there is no second model."""
         return False
 

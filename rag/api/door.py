@@ -1,4 +1,4 @@
-"""The outermost layer: every request gets an id, one log line, its metrics and the security headers, whatever happens."""
+"""The outermost layer: every request gets an id, a log line, its metrics and the security headers."""
 
 import re
 import time

@@ -36,6 +36,7 @@ class RestoredSegments(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Decode what routing had to keep encoded."""
         # A new dict: the router caches the one that it hands out.
         scope["path_params"] = {
             name: restored(value) if isinstance(value, str) else value for name, value in scope["path_params"].items()

@@ -15,7 +15,7 @@ _LEAST_WORDS: Final = 3
 _DUPLICATE: Final = 0.6
 _WORD: Final = re.compile(r"\w+")
 _EMPTY_WORDS: Final = frozenset(
-    (  # noqa: SIM905 - a list of words reads as one
+    (
         "a an and are as at be but by can could did do does for from has have how i if in is it its me my of "
         "on or our should that the their there they this to us was we what when where which who why will with "
         "would you your"

@@ -12,7 +12,7 @@ from rag.store.database import TenantConnection
 from rag.store.statements import statement
 
 LANGUAGES: Final = frozenset(
-    (  # noqa: SIM905 - a list of words reads as one
+    (
         "arabic armenian basque catalan danish dutch english estonian finnish french german greek hindi "
         "hungarian indonesian irish italian lithuanian nepali norwegian portuguese romanian russian serbian "
         "simple spanish swedish tamil turkish yiddish"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, LiteralString, cast
+from typing import Final
 
 import msgspec
 import psycopg
@@ -123,7 +123,7 @@ def _apply(connection: Connection, migration: Migration) -> None:
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '5s'")
         connection.execute("SET LOCAL statement_timeout = '10min'")
-        connection.execute(cast("LiteralString", migration.sql))  # a file of this program
+        connection.execute(migration.sql.encode())  # a file of this program
         connection.execute(
             "INSERT INTO public.cloister_migrations (version, name, checksum) VALUES (%s, %s, %s)",
             (migration.version, migration.name, migration.checksum),

@@ -51,5 +51,5 @@ WHERE tenant_id = %(tenant)s RETURNING average_length;
 
 -- name: stats_renormalise
 -- Rewrite the weights whose average length is more than a tenth off the present one.
-UPDATE chunk_lexemes SET bm25 = bm25_vector(tsv, %(average)s), average_length = %(average)s
+UPDATE chunk_lexemes SET bm25 = bm25_vector(tsv, %(average)s::real), average_length = %(average)s
 WHERE tenant_id = %(tenant)s AND abs(average_length / %(average)s::real - 1) > 0.1;

@@ -1,0 +1,153 @@
+"""/v1/admin: tenants and their keys, for operators."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from litestar import Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from rag.api.access import OPERATOR
+from rag.api.cursors import cut, decode_cursor
+from rag.api.schemas import Cursor, KeyPage, KeyRequest, Limit, NewKey, TenantPage, TenantRequest
+from rag.domain import Key, Scope, Tenant, TenantId
+from rag.store import keys as key_store
+from rag.store import tenants as tenant_store
+from rag.store.database import Database
+
+_DEFAULT_SCOPES: Final = {"secret": [Scope.SEARCH, Scope.ANSWER], "publishable": [Scope.SEARCH]}
+
+
+@get("/v1/admin/tenants", operation_id="listTenants", tags=["admin"], summary="List tenants", opt=OPERATOR)
+async def list_tenants(
+    database: NamedDependency[Database], limit: Limit = 20, cursor: Cursor = None
+) -> TenantPage:
+    """Every tenant by slug, with its counts."""
+    after = decode_cursor(cursor, str) or ""
+    async with database.control() as connection:
+        found = await tenant_store.list_tenants(connection)
+    later = sorted((tenant for tenant in found if tenant.slug > after), key=lambda tenant: tenant.slug)
+    data, more, following = cut(later, limit, lambda tenant: tenant.slug)
+    return TenantPage(data=data, has_more=more, next_cursor=following)
+
+
+@post(
+    "/v1/admin/tenants",
+    operation_id="createTenant",
+    tags=["admin"],
+    summary="Make a tenant",
+    opt={**OPERATOR, "problems": (409,), "location": True},
+)
+async def create_tenant(data: JSONBody[TenantRequest], database: NamedDependency[Database]) -> Response[Tenant]:
+    """Make a tenant with an empty corpus; it has no key until one is made."""
+    async with database.control() as connection:
+        made = await tenant_store.create_tenant(connection, data.slug, name=data.name)
+    return Response(made, headers={"Location": f"/v1/admin/tenants/{made.slug}"})
+
+
+@get("/v1/admin/tenants/{slug:str}", operation_id="getTenant", tags=["admin"], summary="Read a tenant", opt=OPERATOR)
+async def get_tenant(slug: FromPath[str], database: NamedDependency[Database]) -> Tenant:
+    """The tenant with its counts."""
+    async with database.control() as connection:
+        return await tenant_store.tenant_by_slug(connection, slug)
+
+
+@delete(
+    "/v1/admin/tenants/{slug:str}",
+    operation_id="deleteTenant",
+    tags=["admin"],
+    summary="Delete a tenant and all that is its own",
+    opt=OPERATOR,
+)
+async def delete_tenant(slug: FromPath[str], database: NamedDependency[Database]) -> None:
+    """Remove the tenant, its documents, keys, jobs and answers."""
+    async with database.control() as connection:
+        tenant = await tenant_store.tenant_by_slug(connection, slug)
+        await tenant_store.delete_tenant(connection, TenantId(tenant.tenant_id))
+
+
+@get(
+    "/v1/admin/tenants/{slug:str}/keys",
+    operation_id="listKeys",
+    tags=["admin"],
+    summary="List a tenant's keys",
+    opt=OPERATOR,
+)
+async def list_keys(
+    slug: FromPath[str], database: NamedDependency[Database], limit: Limit = 20, cursor: Cursor = None
+) -> KeyPage:
+    """The tenant's keys, oldest first, revoked ones too; never the key itself."""
+    after = decode_cursor(cursor, tuple[datetime, UUID])
+    tenant = await _tenant(database, slug)
+    async with database.tenant(tenant) as connection:
+        found = await key_store.list_keys(connection, tenant)
+    later = [key for key in found if after is None or _order(key) > after]
+    data, more, following = cut(later, limit, _order)
+    return KeyPage(data=data, has_more=more, next_cursor=following)
+
+
+@post(
+    "/v1/admin/tenants/{slug:str}/keys",
+    operation_id="createKey",
+    tags=["admin"],
+    summary="Make a key of a tenant",
+    opt=OPERATOR,
+)
+async def create_key(slug: FromPath[str], data: JSONBody[KeyRequest], database: NamedDependency[Database]) -> NewKey:
+    """Make a key; this answer is the only place where it can be read."""
+    scopes = data.scopes or _DEFAULT_SCOPES[data.kind]
+    tenant = await _tenant(database, slug)
+    async with database.tenant(tenant) as connection:
+        key, key_id = await key_store.create_key(
+            connection,
+            tenant,
+            kind=data.kind,
+            scopes=scopes,
+            groups=data.groups,
+            name=data.name,
+            expires_at=data.expires_at,
+        )
+    return NewKey(
+        key=key,
+        key_id=key_id,
+        kind=data.kind,
+        name=data.name,
+        scopes=sorted({scope.value for scope in scopes}),
+        groups=sorted(set(data.groups)),
+        expires_at=data.expires_at,
+    )
+
+
+@delete(
+    "/v1/admin/tenants/{slug:str}/keys/{key_id:uuid}",
+    operation_id="revokeKey",
+    tags=["admin"],
+    summary="Revoke a key",
+    opt=OPERATOR,
+)
+async def revoke_key(slug: FromPath[str], key_id: FromPath[UUID], database: NamedDependency[Database]) -> None:
+    """End the key; every process refuses it within 5 seconds."""
+    tenant = await _tenant(database, slug)
+    async with database.tenant(tenant) as connection:
+        await key_store.revoke_key(connection, tenant, key_id)
+
+
+async def _tenant(database: Database, slug: str) -> TenantId:
+    async with database.control() as connection:
+        return TenantId((await tenant_store.tenant_by_slug(connection, slug)).tenant_id)
+
+
+def _order(key: Key) -> tuple[datetime, UUID]:
+    return key.created_at, key.key_id
+
+
+ROUTES: Final = (
+    list_tenants,
+    create_tenant,
+    get_tenant,
+    delete_tenant,
+    list_keys,
+    create_key,
+    revoke_key,
+)

@@ -1,0 +1,115 @@
+"""/v1/collections: named sets of documents."""
+
+from typing import Final
+
+from litestar import Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from rag.api.access import allow
+from rag.api.cursors import cut, decode_cursor
+from rag.api.schemas import CollectionPage, CollectionPatch, CollectionRequest, Cursor, Limit
+from rag.domain import Collection, Scope
+from rag.store import collections as store
+from rag.store.database import Database
+from rag.tenancy import Principal
+
+_DELETE_SECONDS: Final = 120.0  # its documents go with it
+_READ: Final = allow(Scope.SEARCH, Scope.INGEST, Scope.MANAGE)
+_WRITE: Final = allow(Scope.INGEST, Scope.MANAGE)
+
+
+@get(
+    "/v1/collections",
+    operation_id="listCollections",
+    tags=["collections"],
+    summary="List collections",
+    opt=_READ,
+)
+async def list_collections(
+    principal: NamedDependency[Principal],
+    database: NamedDependency[Database],
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> CollectionPage:
+    """The tenant's collections by name."""
+    after = decode_cursor(cursor, str) or ""
+    async with database.tenant(principal.tenant) as connection:
+        found = await store.list_collections(connection, principal.tenant, after=after, limit=limit + 1)
+    data, more, following = cut(found, limit, lambda collection: collection.name)
+    return CollectionPage(data=data, has_more=more, next_cursor=following)
+
+
+@post(
+    "/v1/collections",
+    operation_id="createCollection",
+    tags=["collections"],
+    summary="Make a collection",
+    opt={**_WRITE, "problems": (409,), "location": True},
+)
+async def create_collection(
+    data: JSONBody[CollectionRequest], principal: NamedDependency[Principal], database: NamedDependency[Database]
+) -> Response[Collection]:
+    """Make an empty collection in one language; the name and the language stay."""
+    async with database.tenant(principal.tenant) as connection:
+        made = await store.create_collection(
+            connection,
+            principal.tenant,
+            data.name,
+            language=data.language,
+            refusal_threshold=data.refusal_threshold,
+            facet_fields=data.facet_fields,
+        )
+    return Response(made, headers={"Location": f"/v1/collections/{made.name}"})
+
+
+@get(
+    "/v1/collections/{collection:str}",
+    operation_id="getCollection",
+    tags=["collections"],
+    summary="Read a collection",
+    opt=_READ,
+)
+async def get_collection(
+    collection: FromPath[str], principal: NamedDependency[Principal], database: NamedDependency[Database]
+) -> Collection:
+    """The collection with its counts."""
+    async with database.tenant(principal.tenant) as connection:
+        return await store.get_collection(connection, principal.tenant, collection)
+
+
+@patch(
+    "/v1/collections/{collection:str}",
+    operation_id="changeCollection",
+    tags=["collections"],
+    summary="Change a collection",
+    opt=_WRITE,
+)
+async def change_collection(
+    collection: FromPath[str],
+    data: JSONBody[CollectionPatch],
+    principal: NamedDependency[Principal],
+    database: NamedDependency[Database],
+) -> Collection:
+    """Change what is given; a null threshold goes back to the default."""
+    change = store.CollectionChange(refusal_threshold=data.refusal_threshold, facet_fields=data.facet_fields)
+    async with database.tenant(principal.tenant) as connection:
+        return await store.update_collection(connection, principal.tenant, collection, change)
+
+
+@delete(
+    "/v1/collections/{collection:str}",
+    operation_id="deleteCollection",
+    tags=["collections"],
+    summary="Delete a collection with its documents",
+    opt=_WRITE,
+)
+async def delete_collection(
+    collection: FromPath[str], principal: NamedDependency[Principal], database: NamedDependency[Database]
+) -> None:
+    """Remove the collection and all its documents; no search finds them from then on."""
+    async with database.tenant(principal.tenant, timeout_s=_DELETE_SECONDS) as connection:
+        await store.delete_collection(connection, principal.tenant, collection)
+
+
+ROUTES: Final = (list_collections, create_collection, get_collection, change_collection, delete_collection)

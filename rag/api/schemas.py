@@ -1,0 +1,212 @@
+"""What travels in requests and responses and is not a noun of the domain."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+from litestar.params import QueryParameter
+from msgspec import UNSET, Meta, UnsetType
+
+from rag.api.pointers import depth
+from rag.domain import CacheStatus, Collection, Document, DocumentVersion, Hit, Job, Key, Mode, Scope, Tenant
+from rag.errors import InvalidInput
+
+T = TypeVar("T")
+
+METADATA_BYTES: Final = 65_536
+METADATA_DEPTH: Final = 8
+
+CollectionName = Annotated[str, Meta(min_length=1, max_length=63)]
+GroupName = Annotated[str, Meta(min_length=1, max_length=128)]
+Groups = Annotated[list[GroupName], Meta(max_length=64, description="None means every reader of the tenant.")]
+Collections = Annotated[
+    list[CollectionName], Meta(max_length=50, description="Where to look; null means in all, an empty list in none.")
+]
+Filters = Annotated[
+    dict[str, Any],
+    Meta(
+        description="A filter over metadata, with $eq $ne $in $nin $gt $gte $lt $lte $exists $and $or $not.",
+        examples=[{"brand": "acme", "price": {"$gte": 10, "$lt": 50}}],
+    ),
+]
+Title = Annotated[str, Meta(max_length=1000)]
+Uri = Annotated[str, Meta(max_length=4096)]
+Text = Annotated[str, Meta(min_length=1)]
+Threshold = Annotated[float, Meta(ge=0, le=1, description="Refuse below this confidence; null means the default.")]
+FacetFields = Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(max_length=32)]
+
+Limit = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
+Cursor = Annotated[str | None, QueryParameter(max_length=4096, description="The next_cursor of an earlier page.")]
+
+
+class SearchRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What to look for, where, and how much of it."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=2000)]
+    collections: Collections | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 10
+    offset: Annotated[int, Meta(ge=0, le=1000)] = 0
+    mode: Mode = "hybrid"
+    filters: Filters | None = None
+    highlight: bool = False
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a query of nothing but space."""
+        _refuse_blank(self.query, "/query")
+
+
+class SearchResponse(msgspec.Struct, kw_only=True):
+    """Hits, best first, and how they came about."""
+
+    query_id: UUID
+    hits: list[Hit]
+    facets: dict[str, list[dict[str, Any]]]
+    corrected_query: str | None
+    cache: CacheStatus
+    corpus_version: int
+    embedding_space: str
+    took_ms: float
+    explain: dict[str, Any] | None = None
+
+
+class AnswerRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What to answer, and from where."""
+
+    question: Annotated[str, Meta(min_length=1, max_length=2000)]
+    collections: Collections | None = None
+    filters: Filters | None = None
+    max_citations: Annotated[int, Meta(ge=1, le=10)] = 5
+
+    def __post_init__(self) -> None:
+        """Refuse a question of nothing but space."""
+        _refuse_blank(self.question, "/question")
+
+
+class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A collection to make."""
+
+    name: Annotated[str, Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"})]
+    language: str = "english"
+    refusal_threshold: Threshold | None = None
+    facet_fields: FacetFields = []
+
+
+class CollectionPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What to change of a collection; what is left out stays."""
+
+    refusal_threshold: Threshold | UnsetType | None = UNSET
+    facet_fields: FacetFields | UnsetType = UNSET
+
+
+class DocumentFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What stands beside a document's content, in JSON and in a form alike."""
+
+    title: Title | None = None
+    uri: Uri | None = None
+    metadata: dict[str, Any] = {}
+    groups: Groups = []
+
+    def __post_init__(self) -> None:
+        """Refuse metadata over its bounds."""
+        if depth(self.metadata) > METADATA_DEPTH:
+            raise InvalidInput(f"metadata nests at most {METADATA_DEPTH} deep", pointer="/metadata")
+        if len(msgspec.json.encode(self.metadata)) > METADATA_BYTES:
+            raise InvalidInput(f"metadata takes at most {METADATA_BYTES} bytes as JSON", pointer="/metadata")
+
+
+class DocumentRequest(DocumentFields, forbid_unknown_fields=True, kw_only=True):
+    """A document as text: exactly one of `text`, `markdown` and `html`."""
+
+    text: Text | None = None
+    markdown: Text | None = None
+    html: Text | None = None
+
+    def content(self) -> tuple[str, str]:
+        """The media type and the content; raises `InvalidInput` unless there is exactly one."""
+        given = {"text/plain": self.text, "text/markdown": self.markdown, "text/html": self.html}
+        contents = [(media_type, content) for media_type, content in given.items() if content is not None]
+        if len(contents) != 1:
+            raise InvalidInput("give exactly one of text, markdown and html")
+        return contents[0]
+
+
+class TenantRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A tenant to make."""
+
+    slug: Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z0-9][a-z0-9-]{0,62}$"})]
+    name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+
+
+class KeyRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A key to make; without scopes it gets those of its kind: search and answer, or for a publishable one search."""
+
+    kind: Literal["secret", "publishable"] = "secret"
+    scopes: Annotated[list[Scope], Meta(min_length=1, max_length=4)] | None = None
+    groups: Groups = []
+    name: Annotated[str, Meta(max_length=200)] = ""
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class NewKey(msgspec.Struct, kw_only=True):
+    """A key that was just made: `key` can be read here and never again."""
+
+    key: str
+    key_id: UUID
+    kind: Literal["secret", "publishable"]
+    name: str
+    scopes: list[str]
+    groups: list[str]
+    expires_at: datetime | None
+
+
+class Page(msgspec.Struct, Generic[T], kw_only=True):
+    """A page of a list; `next_cursor` is null on the last one."""
+
+    data: list[T]
+    has_more: bool
+    next_cursor: str | None
+
+
+class CollectionPage(Page[Collection], kw_only=True):
+    """A page of collections, by name."""
+
+
+class DocumentPage(Page[Document], kw_only=True):
+    """A page of documents, by external id."""
+
+
+class VersionPage(Page[DocumentVersion], kw_only=True):
+    """A page of a document's versions, newest first."""
+
+
+class JobPage(Page[Job], kw_only=True):
+    """A page of jobs, newest first."""
+
+
+class TenantPage(Page[Tenant], kw_only=True):
+    """A page of tenants, by slug."""
+
+
+class KeyPage(Page[Key], kw_only=True):
+    """A page of keys, oldest first."""
+
+
+class Alive(msgspec.Struct):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(msgspec.Struct, kw_only=True):
+    """Whether requests can be served; `degraded` serves them without a cache."""
+
+    status: Literal["ok", "degraded"]
+    version: str
+    checks: dict[str, str]
+
+
+def _refuse_blank(text: str, pointer: str) -> None:
+    if not text.strip():
+        raise InvalidInput("there is nothing but space here", pointer=pointer)

@@ -1,0 +1,61 @@
+"""POST /v1/search."""
+
+import time
+from typing import Any, Final
+from uuid import uuid4
+
+from litestar import post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from rag.api.access import allow
+from rag.api.schemas import SearchRequest, SearchResponse
+from rag.domain import Query, Scope
+from rag.retrieval.base import Searcher
+from rag.retrieval.filters import compile_filter
+from rag.tenancy import Principal
+
+
+@post(
+    "/v1/search",
+    status_code=200,
+    operation_id="search",
+    tags=["search"],
+    summary="Find the passages nearest to a query",
+    opt={**allow(Scope.SEARCH, publishable=True), "problems": (404,)},
+)
+async def search(
+    data: JSONBody[SearchRequest], principal: NamedDependency[Principal], searcher: NamedDependency[Searcher]
+) -> SearchResponse:
+    """Passages of the tenant's documents that the key may read, best first; no hit is an empty list."""
+    started = time.perf_counter()
+    query = Query(
+        text=data.query,
+        collections=None if data.collections is None else tuple(data.collections),
+        limit=data.limit,
+        offset=data.offset,
+        mode=data.mode,
+        filter=compiled(data.filters),
+        highlight=data.highlight,
+        explain=data.explain,
+    )
+    result = await searcher.search(principal, query)
+    return SearchResponse(
+        query_id=uuid4(),
+        hits=result.hits,
+        facets={},
+        corrected_query=None,
+        cache=result.cache,
+        corpus_version=result.corpus_version,
+        embedding_space=result.embedding_space,
+        took_ms=round((time.perf_counter() - started) * 1000, 2),
+        explain=result.explain,
+    )
+
+
+def compiled(filters: dict[str, Any] | None) -> str | None:
+    """The predicate of a filter; an empty one lets everything through, as none does."""
+    return compile_filter(filters) if filters else None
+
+
+ROUTES: Final = (search,)

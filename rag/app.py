@@ -1,0 +1,95 @@
+"""The HTTP application: routes, and the services behind them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final, cast
+
+from litestar import Litestar, Router
+from litestar.enums import ScopeType
+from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+
+from rag.api import (
+    admin,
+    answers,
+    collections,
+    documents,
+    health,
+    jobs,
+    metrics,
+    openapi,
+    search,
+    swagger,
+)
+from rag.api.access import check_access
+from rag.api.auth import Authenticate
+from rag.api.body import StrictJson
+from rag.api.dependencies import PROVIDED
+from rag.api.door import admit
+from rag.api.paths import RestoredSegments
+from rag.api.problems import answer_problem
+from rag.services import Services, open_services
+from rag.settings import Settings, load_settings
+from rag.telemetry import configure_logging
+
+_MODULES: Final = (search, answers, collections, jobs, admin, health, metrics, openapi, swagger)
+_FORM_FIELDS: Final = 16
+
+
+class Application(Litestar):
+    """A litestar application with a door before it, which unrouted requests pass through too."""
+
+    async def __call__(
+        self,
+        scope: Scope | LifeSpanScope,
+        receive: Receive | LifeSpanReceive,
+        send: Send | LifeSpanSend,
+    ) -> None:
+        """Answer a request."""
+        if scope["type"] == ScopeType.HTTP:
+            await admit(super().__call__, cast("HTTPScope", scope), cast("Receive", receive), cast("Send", send))
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None, *, services: Services | None = None) -> Application:
+    """The application; it opens its services at start and closes them at stop, unless it is given open ones.
+
+    Without settings it reads the environment and sets up the log, as a server's worker process needs it.
+    """
+    if settings is None and services is None:
+        settings = load_settings()
+        configure_logging(settings.log_format, settings.log_level)
+    used = services.settings if services else settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        if services is not None:
+            app.state.services = services
+            yield
+            return
+        async with open_services(used) as opened:
+            app.state.services = opened
+            yield
+
+    handlers = [route for module in _MODULES for route in module.ROUTES]
+    # A document in JSON takes more bytes than its content: escapes, and what stands beside it.
+    uploads = Router("/", route_handlers=documents.ROUTES, request_max_body_size=_upload_bytes(used))
+    return Application(
+        route_handlers=[*handlers, uploads],
+        middleware=[Authenticate(), RestoredSegments()],
+        guards=[check_access],
+        dependencies=PROVIDED,
+        dto=StrictJson,
+        return_dto=None,
+        exception_handlers={Exception: answer_problem},
+        request_max_body_size=used.max_body_bytes,
+        multipart_form_part_limit=_FORM_FIELDS,
+        lifespan=[lifespan],
+        logging_config=None,
+        openapi_config=None,
+        debug=False,
+    )
+
+
+def _upload_bytes(settings: Settings) -> int:
+    return 2 * settings.max_document_bytes + 1_000_000
