@@ -10,6 +10,7 @@ from rag.embedding.base import Matrix
 WINDOW: Final = 3
 TARGET_PIECES: Final = 168
 FEW_PIECES: Final = 60
+_EQUAL: Final = 1e-9  # a deviation that is rounding
 _SIMILARITY_WEIGHT: Final = 0.15
 _LENGTH_WEIGHT: Final = 0.35
 
@@ -30,7 +31,7 @@ def standardised(similarities: Sequence[Sequence[float]]) -> list[list[float]]:
     """Rescale to mean 0 and deviation 1 over all sections of a document; all equal gives zeros."""
     values = np.array([value for section in similarities for value in section])
     mean, deviation = (float(values.mean()), float(values.std())) if len(values) else (0.0, 0.0)
-    scale = 1 / deviation if deviation > 1e-9 else 0.0
+    scale = 1 / deviation if deviation > _EQUAL else 0.0
     return [[(value - mean) * scale for value in section] for section in similarities]
 
 

@@ -23,7 +23,9 @@ __all__ = ["Element", "Kind", "Partition", "partition", "sniff"]
 Kind = Literal["heading", "text", "list", "table", "code"]
 Partitioner = Callable[..., list[Any]]
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?=[\w\"'-]+[ \t]*:)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(
+    r"\A---[ \t]*\n(?=[\w\"'-]+[ \t]*:)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+)
 _FRONT_TITLE = re.compile(r"^title[ \t]*:[ \t]*(\S.*)$", re.MULTILINE)
 _QUOTED = re.compile(r"""(["'])(.*)\1""")
 # Attributes of kramdown and pandoc, `## Title {#id}` and `[link](url){.button}`, are addressed to a renderer.
@@ -67,7 +69,9 @@ def partition(data: bytes, media_type: str, *, declared: str | None = None) -> P
     `unsupported_format`, `unknown_encoding`, or `no_text` for a document that holds bytes and no words.
     """
     if media_type not in READABLE:
-        raise UnreadableDocument(f"{media_type} is not read.", code="unsupported_format", hint="Send " + _either(READABLE))
+        raise UnreadableDocument(
+            f"{media_type} is not read.", code="unsupported_format", hint="Send " + _either(READABLE)
+        )
     text = decode(data, declared=declared or media_type)
     read = {MARKDOWN: _read_markdown, HTML: _read_html, TEXT: _read_text}[media_type]
     title, elements = read(text)

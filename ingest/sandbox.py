@@ -56,8 +56,8 @@ class _Failed(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 _Reply = _Ready | _Parsed | _Failed
-_read_reply = msgspec.msgpack.Decoder(_Reply).decode
-_read_task = msgspec.msgpack.Decoder(_Task).decode
+_REPLIES: Final[msgspec.msgpack.Decoder[_Reply]] = msgspec.msgpack.Decoder(_Reply)
+_TASKS: Final = msgspec.msgpack.Decoder(_Task)
 
 
 class Sandbox:
@@ -88,9 +88,7 @@ class Sandbox:
         """The process ids of the children, idle ones and busy ones."""
         return sorted(child.pid for child in self._alive)
 
-    async def partition(
-        self, data: bytes, *, declared: str | None = None, filename: str | None = None
-    ) -> Partition:
+    async def partition(self, data: bytes, *, declared: str | None = None, filename: str | None = None) -> Partition:
         """Sniff a document's format and take it apart; waits for a free child.
 
         Raises UnreadableDocument with the codes of `ingest.partition` or with `parse_timeout`, `parse_memory`,
@@ -99,7 +97,7 @@ class Sandbox:
         """
         task = _Task(data, declared, filename, max(1, round(self._timeout)))
         async with self._slots:
-            child = self._idle.pop() if self._idle else await self._start()
+            child = await self._idle_child() or await self._start()
             try:
                 reply = await child.work(task, timeout=self._timeout)
             except BaseException:
@@ -114,6 +112,14 @@ class Sandbox:
         """End every child, busy ones too."""
         self._idle.clear()
         await asyncio.gather(*(self._end(child) for child in list(self._alive)))
+
+    async def _idle_child(self) -> "_Child | None":
+        while self._idle:
+            child = self._idle.pop()
+            if child.is_running:
+                return child
+            await self._end(child)
+        return None
 
     async def _start(self) -> "_Child":
         child = await _Child.start(self._memory_bytes)
@@ -179,18 +185,28 @@ class _Child:
         except TimeoutError as error:
             raise _timed_out(timeout) from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
+            self._kill()  # a child that closed its pipe is as good as dead; a dead one keeps its own exit code
             raise _explain_death(await self._process.wait(), timeout) from error
+        except msgspec.DecodeError as error:
+            raise _crashed() from error
         if isinstance(reply, _Ready):
-            raise _explain_death(0, timeout)
+            raise _crashed()
         return reply
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.returncode is None
+
     async def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._kill()
         self._tasks.close()
         await self._process.wait()
         while await self._replies.read(MIB):
             pass
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
 
     async def _receive(self) -> _Reply:
         length = int.from_bytes(await self._replies.readexactly(_LENGTH_BYTES))
@@ -200,7 +216,7 @@ class _Child:
                 code="parse_output",
                 hint=f"Split it: a document may hold up to {_LARGEST_REPLY // MIB} MB of text.",
             )
-        return _read_reply(await self._replies.readexactly(length))
+        return _REPLIES.decode(await self._replies.readexactly(length))
 
 
 def _environment() -> dict[str, str]:
@@ -227,6 +243,10 @@ def _explain_death(returncode: int, timeout: float) -> DocumentError:
         return _timed_out(timeout)
     if returncode in _FROM_OUTSIDE:
         return InterruptedDocument("The parser's process was ended from outside.", hint="The document is tried again.")
+    return _crashed()
+
+
+def _crashed() -> UnreadableDocument:
     return UnreadableDocument(
         "The parser crashed on the document.",
         code="parse_crashed",
@@ -267,7 +287,7 @@ def _answer(task: _Task) -> _Parsed | _Failed:
 
 def _next_task(tasks: IO[bytes]) -> _Task | None:
     head = tasks.read(_LENGTH_BYTES)
-    return _read_task(tasks.read(int.from_bytes(head))) if len(head) == _LENGTH_BYTES else None
+    return _TASKS.decode(tasks.read(int.from_bytes(head))) if len(head) == _LENGTH_BYTES else None
 
 
 def _send(replies: IO[bytes], reply: _Reply) -> None:

@@ -4,13 +4,14 @@ import re
 
 # A line of its own ends a sentence: list items, rows, addresses.
 _LINE = re.compile(r"[^\n\r\u2028\u2029]+")
-_MARKER = re.compile(r"\s*(?:[-*+•◦▪‣·–—]|\(?\d{1,4}[.)]|\(?[a-zA-Z][.)])\s+(?=\S)")
+_MARKER = re.compile(r"\s*(?:[-*+•◦▪‣·–—]|\(?\d{1,4}[.)]|\(?[a-zA-Z]\)|[a-z]\.)\s+(?=\S)")
 _CLOSING = "\"'”’»›)\\]}」』】）*_"
 _CANDIDATE = re.compile(
     rf"(?P<wide>[。！？｡]+[{_CLOSING}]*)"
     rf"|(?<![.!?…؟۔।॥])(?P<mark>[.!?…؟۔।॥]++)[{_CLOSING}]*+(?=\s)"
 )
 _WORD_BEFORE = re.compile(r"[^\s(\[{\"'“‘«]*$")
+_LONGEST_ORDINAL = 3
 _OPENING = "\"'“‘«‹([{¿¡*_"
 
 # Never the end of a sentence: something follows that they belong to.
@@ -90,7 +91,7 @@ def _belongs_on(word: str, is_first: bool) -> bool:
     """Whether a full stop after this word is more likely part of the word."""
     if word in _SOMETIMES_LAST or _DOTTED.fullmatch(word):
         return True
-    return bool(_INITIAL.fullmatch(word)) or (is_first and word.isdigit() and len(word) < 4)
+    return bool(_INITIAL.fullmatch(word)) or (is_first and word.isdigit() and len(word) <= _LONGEST_ORDINAL)
 
 
 def _opens_sentence(following: str) -> bool:

@@ -58,7 +58,9 @@ _NOT_PROSE = frozenset(
         "dll so"
     ).split()
 )
-_MARKUP_START = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_MARKUP_START = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+)
 _XML_START = re.compile(r"\s*<\?xml\b")
 _MARKDOWN_SIGNS = (
     re.compile(r"^#{1,6} \S", re.MULTILINE),
@@ -78,6 +80,7 @@ _BOMS = (
 # Control characters say nothing, NUL cannot be stored; a soft hyphen or a zero-width space hides a word from search.
 _NOISE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\ufeff\ufffe\uffff\ud800-\udfff]")
 _HEAD = 65_536
+_FEW_BYTES = 64
 _UTF16_ZEROS = 0.4
 _LINE_END = re.compile(r"\r\n?|[\x0c\x85\u2028\u2029]")
 _EBCDIC = ["cp037", "cp273", "cp424", "cp500", "cp875", "cp1026", "cp1140"]
@@ -109,8 +112,11 @@ def decode(data: bytes, *, declared: str | None = None) -> str:
     Tried in turn: a byte order mark, UTF-16 by its zeros, UTF-8, the charset of the declared type, the one
     that the document states, a statistical guess. Raises UnreadableDocument when the bytes are no text.
     """
-    if encoding := _marked_encoding(data):
-        return clean(data.decode(encoding, "replace"))
+    for bom, encoding in _BOMS:
+        if data.startswith(bom):
+            return clean(data.decode(encoding, "replace"))
+    if (text := _utf16_by_zeros(data)) is not None:
+        return clean(text)
     text = _decoded(data, "utf-8")
     if _control_share(data) > (0.1 if text is not None else 0.01):
         raise _unsupported("The file is binary.")
@@ -123,17 +129,17 @@ def clean(text: str) -> str:
     return unicodedata.normalize("NFC", _NOISE.sub("", text))
 
 
-def _marked_encoding(data: bytes) -> str | None:
-    for bom, encoding in _BOMS:
-        if data.startswith(bom):
-            return encoding
+def _utf16_by_zeros(data: bytes) -> str | None:
+    """UTF-16 without a mark: every other byte of Western text is zero."""
     even, odd = data[0:_HEAD:2], data[1:_HEAD:2]
     if not odd:
         return None
     high, low = even.count(0) / len(even), odd.count(0) / len(odd)
     if max(high, low) < _UTF16_ZEROS or min(high, low) > 1 - _UTF16_ZEROS:
         return None
-    return "utf-16-le" if low > high else "utf-16-be"
+    text = data.decode("utf-16-le" if low > high else "utf-16-be", "replace")
+    head = text[: _HEAD // 2]
+    return text if len(head) - len(_NOISE.sub("", head)) < 0.01 * len(head) + 2 else None
 
 
 def _control_share(data: bytes) -> float:
@@ -147,8 +153,7 @@ def _decode_legacy(data: bytes, declared: str | None) -> str:
             return text
     if (text := _broken_utf8(data)) is not None:
         return text
-    guess = charset_normalizer.from_bytes(data[:_HEAD], cp_exclusion=_EBCDIC).best()
-    for charset in (guess.encoding if guess else None, "cp1252"):
+    for charset in (_guessed_charset(data), "cp1252"):
         if charset and (text := _decoded(data, charset)) is not None:
             return text
     raise UnreadableDocument(
@@ -156,6 +161,14 @@ def _decode_legacy(data: bytes, declared: str | None) -> str:
         code="unknown_encoding",
         hint="Save it as UTF-8, or state its charset in the Content-Type.",
     )
+
+
+def _guessed_charset(data: bytes) -> str | None:
+    """Guess by the statistics of the bytes; a few words are too little for that."""
+    if len(data) < _FEW_BYTES:
+        return None
+    guess = charset_normalizer.from_bytes(data[:_HEAD], cp_exclusion=_EBCDIC).best()
+    return guess.encoding if guess else None
 
 
 def _broken_utf8(data: bytes) -> str | None:

@@ -19,7 +19,7 @@ _CODE_PIECES: Final = 60
 # What it costs to cut before a unit, on the scale of `breakpoints`.
 BETWEEN_BLOCKS: Final = 0.0
 BETWEEN_ITEMS: Final = 0.05
-IN_PARAGRAPH: Final = 0.1
+IN_PARAGRAPH: Final = 0.2
 IN_SENTENCE: Final = 0.3
 AFTER_COLON: Final = 0.3
 IN_UNIT: Final = 1.0
@@ -62,9 +62,7 @@ def units_of(blocks: Iterable[Block], text: str, *, counter: PieceCounter, room:
     return units
 
 
-def _units_of_block(
-    block: Block, before: Block | None, text: str, counter: PieceCounter, room: int
-) -> Iterator[Unit]:
+def _units_of_block(block: Block, before: Block | None, text: str, counter: PieceCounter, room: int) -> Iterator[Unit]:
     spans = _natural_spans(block, text, counter)
     counts = counter.count_pieces([text[start:end] for start, end in spans])
     is_whole = block.kind in {"code", "table"} and sum(counts) <= room
@@ -182,13 +180,11 @@ def _split(span: Span, count: int, text: str, counter: PieceCounter, room: int) 
     for mark in marks:
         cuts.append(_nearby_word_end(text, max(cuts[-1] + 1, mark - 40, (cuts[-1] + mark) // 2), mark))
     parts = [part for left, right in pairwise([*cuts, end]) for part in _trim(text, left, right)]
-    if len(parts) < 2:
+    if len(parts) == 1:
         return parts
     counts = counter.count_pieces([text[left:right] for left, right in parts])
     return [
-        smaller
-        for part, size in zip(parts, counts, strict=True)
-        for smaller in _split(part, size, text, counter, room)
+        smaller for part, size in zip(parts, counts, strict=True) for smaller in _split(part, size, text, counter, room)
     ]
 
 

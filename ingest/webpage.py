@@ -16,6 +16,7 @@ from lxml.html import HtmlElement
 # libxml2 stops at 255 levels and says nothing of what it dropped; unstructured then sees an empty page.
 MAX_DEPTH = 200
 _LONGEST_TERM = 80
+_LANGUAGE_BAR_LABEL = 40
 
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _BLOCKS = frozenset(
@@ -25,9 +26,7 @@ _BLOCKS = frozenset(
         "tbody td tfoot th thead tr ul"
     ).split()
 )
-_UNREAD = frozenset((
-        "script style noscript template head iframe object select textarea svg button"
-    ).split())
+_UNREAD = frozenset(("script style noscript template head iframe object select textarea svg button").split())
 _RENAMED = {
     "details": "div",
     "summary": "p",
@@ -129,7 +128,7 @@ def _drop_language_bars(root: HtmlElement) -> None:
         links = list(block.iter("a"))
         alternates = sum(link.get("hreflang") is not None for link in links)
         unlinked = _weight(block) - _weight(*links)
-        if alternates > 1 and 2 * alternates >= len(links) and unlinked < 40:
+        if alternates > 1 and 2 * alternates >= len(links) and unlinked < _LANGUAGE_BAR_LABEL:
             block.drop_tree()
 
 
@@ -167,7 +166,9 @@ def _drop_with_heading(block: HtmlElement) -> None:
     """Drop a block with the line that leads to it, and the heading above when nothing else stands under that."""
     before, after = block.getprevious(), block.getnext()
     block.drop_tree()
-    if (before is not None and before.tag == "p" and _words(before).endswith(":")) or (before is not None and before.tag in _HEADINGS[1:] and (after is None or after.tag in _HEADINGS)):
+    if (before is not None and before.tag == "p" and _words(before).endswith(":")) or (
+        before is not None and before.tag in _HEADINGS[1:] and (after is None or after.tag in _HEADINGS)
+    ):
         before.drop_tree()
 
 
@@ -293,7 +294,7 @@ def _is_layout(table: HtmlElement) -> bool:
     if any(True for _ in table.iterdescendants("table", "pre", *_HEADINGS)):
         return True
     cells = list(table.iter("td"))
-    return len(cells) < 2 or any(len(list(cell.iter("p"))) > 1 for cell in cells)
+    return len(cells) <= 1 or any(len(list(cell.iter("p"))) > 1 for cell in cells)
 
 
 def _separate_cell_items(root: HtmlElement) -> None:

@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Final, cast
 
 from litestar import Litestar, Router
+from litestar.datastructures import State
 from litestar.enums import ScopeType
 from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 
 from rag.api import (
     admin,
     answers,
+    catalogue,
     collections,
     documents,
     health,
@@ -31,7 +33,7 @@ from rag.services import Services, open_services
 from rag.settings import Settings, load_settings
 from rag.telemetry import configure_logging
 
-_MODULES: Final = (search, answers, collections, jobs, admin, health, metrics, openapi, swagger)
+_MODULES: Final = (search, answers, collections, jobs, admin, health, metrics, catalogue, openapi, swagger)
 _FORM_FIELDS: Final = 16
 
 
@@ -63,10 +65,6 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        if services is not None:
-            app.state.services = services
-            yield
-            return
         async with open_services(used) as opened:
             app.state.services = opened
             yield
@@ -84,7 +82,8 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
         exception_handlers={Exception: answer_problem},
         request_max_body_size=used.max_body_bytes,
         multipart_form_part_limit=_FORM_FIELDS,
-        lifespan=[lifespan],
+        state=State({"services": services} if services else {}),
+        lifespan=[] if services else [lifespan],
         logging_config=None,
         openapi_config=None,
         debug=False,

@@ -188,9 +188,14 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """What the sufficiency gate looks at: the best sentence's cosine, and BM25 over its theoretical maximum."""
+    """What the sufficiency gate looks at: the highest of each sign over all candidates.
+
+    Cosines of a sentence and of a chunk (which was embedded with its title and headings), and BM25 over its
+    theoretical maximum.
+    """
 
     best_sentence: float
+    best_chunk: float
     lexical_coverage: float
 
 

@@ -3,6 +3,7 @@
 import re
 import time
 from typing import Any, Final, cast
+from urllib.parse import quote
 from uuid import uuid4
 
 from litestar import Request
@@ -28,7 +29,7 @@ _HEADERS: Final = (
 async def admit(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Let a request in, and see its answer out."""
     started = time.perf_counter()
-    visit = Visit(request_id=_request_id(scope), path=scope["path"])
+    visit = Visit(request_id=_request_id(scope), path=_reference(scope))
     begin_visit(scope, visit)
     clear_contextvars()
     bind_contextvars(request_id=visit.request_id)
@@ -67,6 +68,11 @@ async def _answer(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send, 
 def _request_id(scope: HTTPScope) -> str:
     sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     return sent.decode("ascii") if _REQUEST_ID.fullmatch(sent) else uuid4().hex
+
+
+def _reference(scope: HTTPScope) -> str:
+    raw_path = scope.get("raw_path", b"").split(b"?", 1)[0]
+    return quote(raw_path or scope["path"], safe="/%:@!$&'()*+,;=-._~")
 
 
 def _with_our_headers(headers: list[tuple[bytes, bytes]], visit: Visit) -> list[tuple[bytes, bytes]]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+_BEYOND: Final = 2**63
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 _FIELD: Final = re.compile(r"^Object (?:contains unknown|missing required) field `(?P<field>.*)`$", re.DOTALL)
 _STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+)\]")
@@ -30,7 +31,17 @@ def escape(step: str) -> str:
 
 def unstorable(value: Any) -> str | None:
     """The pointer of the first string that no database keeps: one with a NUL or half a surrogate pair; None if none."""
-    return next((pointer for pointer, text in _strings(value) if not _storable(text)), None)
+    return next((pointer for pointer, leaf in _leaves(value) if isinstance(leaf, str) and not _storable(leaf)), None)
+
+
+def outsized(value: Any) -> str | None:
+    """The pointer of the first number that does not fit 64 bits as an integer; None if none.
+
+    A float counts too: PostgreSQL gives 1e20 back as an integer.
+    """
+    return next(
+        (pointer for pointer, leaf in _leaves(value) if isinstance(leaf, int | float) and abs(leaf) >= _BEYOND), None
+    )
 
 
 def depth(value: Any) -> int:
@@ -42,19 +53,19 @@ def depth(value: Any) -> int:
     return deepest
 
 
-def _strings(value: Any) -> Iterator[tuple[str, str]]:
+def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
     # A stack, not recursion: the value may nest as deep as its parser let it.
     waiting: list[tuple[str, Any]] = [("", value)]
     while waiting:
         pointer, item = waiting.pop()
-        if isinstance(item, str):
-            yield pointer, item
-        elif isinstance(item, list | tuple):
+        if isinstance(item, list | tuple):
             waiting.extend((f"{pointer}/{index}", child) for index, child in reversed(list(enumerate(item))))
         elif isinstance(item, dict):
             # A key that cannot be kept cannot be spelled in a pointer either: its object is named instead.
-            yield from ((pointer, key) for key in item if isinstance(key, str))
+            yield from ((pointer, key) for key in item)
             waiting.extend((f"{pointer}/{escape(str(key))}", child) for key, child in reversed(item.items()))
+        else:
+            yield pointer, item
 
 
 def _storable(text: str) -> bool:

@@ -1,7 +1,6 @@
 """Whatever goes wrong, as one shape: a problem document (RFC 9457) whose `code` is the name of an error in the tree."""
 
 import math
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +24,7 @@ from rag.errors import (
 from rag.telemetry import log
 
 MEDIA_TYPE: Final = "application/problem+json"
+TYPE: Final = "/problems/{code}"  # relative to the service, which answers there
 _UNEXPECTED: Final = "something went wrong here; the request id finds it in the log"
 _BY_STATUS: Final[dict[int, type[Refused]]] = {
     400: MalformedBody,
@@ -70,7 +70,7 @@ def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respons
         log.error("request_failed", error=type(error).__qualname__, exc_info=error)
     visit.code = known.code
     problem = Problem(
-        type=f"/problems/{known.code}",
+        type=TYPE.format(code=known.code),
         title=known.title,
         status=known.status,
         detail=_detail(known),
@@ -85,17 +85,6 @@ def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respons
         media_type=MEDIA_TYPE,
         headers=_headers(known, error),
     )
-
-
-def catalogue() -> dict[str, type[CloisterError]]:
-    """Every code that an answer can carry, with the error it stands for."""
-    return {kind.code: kind for kind in sorted(_leaves(CloisterError), key=lambda kind: (kind.status, kind.code))}
-
-
-def _leaves(kind: type[CloisterError]) -> Iterator[type[CloisterError]]:
-    yield kind
-    for child in kind.__subclasses__():
-        yield from _leaves(child)
 
 
 def _understood(error: Exception) -> CloisterError:
@@ -113,8 +102,8 @@ def _invalid_parameter(error: ValidationException) -> CloisterError:
     faults = error.extra if isinstance(error.extra, list) else []
     first = faults[0] if faults and isinstance(faults[0], dict) else {}
     name = str(first.get("key", ""))
-    if name in {"", "data"}:
-        return MalformedBody("a body is needed")
+    if not name or name == "data":
+        return MalformedBody("a body is needed" if name else error.detail)
     return InvalidInput(str(first.get("message", error.detail)), pointer=f"/{name}")
 
 

@@ -8,7 +8,7 @@ import msgspec
 from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, UnsetType
 
-from rag.api.pointers import depth
+from rag.api.pointers import depth, outsized
 from rag.domain import CacheStatus, Collection, Document, DocumentVersion, Hit, Job, Key, Mode, Scope, Tenant
 from rag.errors import InvalidInput
 
@@ -112,6 +112,8 @@ class DocumentFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """Refuse metadata over its bounds."""
         if depth(self.metadata) > METADATA_DEPTH:
             raise InvalidInput(f"metadata nests at most {METADATA_DEPTH} deep", pointer="/metadata")
+        if pointer := outsized(self.metadata):
+            raise InvalidInput("a number here needs more than 64 bits", pointer=f"/metadata{pointer}")
         if len(msgspec.json.encode(self.metadata)) > METADATA_BYTES:
             raise InvalidInput(f"metadata takes at most {METADATA_BYTES} bytes as JSON", pointer="/metadata")
 

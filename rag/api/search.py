@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from litestar import post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.params import JSONBody, SkipValidation
 
 from rag.api.access import allow
 from rag.api.schemas import SearchRequest, SearchResponse
@@ -25,7 +25,9 @@ from rag.tenancy import Principal
     opt={**allow(Scope.SEARCH, publishable=True), "problems": (404,)},
 )
 async def search(
-    data: JSONBody[SearchRequest], principal: NamedDependency[Principal], searcher: NamedDependency[Searcher]
+    data: JSONBody[SearchRequest],
+    principal: NamedDependency[Principal],
+    searcher: NamedDependency[SkipValidation[Searcher]],  # a protocol cannot be checked at run time
 ) -> SearchResponse:
     """Passages of the tenant's documents that the key may read, best first; no hit is an empty list."""
     started = time.perf_counter()

@@ -9,13 +9,17 @@ from rag.domain import Passage, Usage
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A sentence that may be cited: its place in a passage, its text, its cosine to the question."""
+    """A sentence that may be cited: its place in a passage, its text, its cosine to the question.
+
+    `start` and `end` are in the version's text; `relevance` is the score of the passage's hit.
+    """
 
     passage: int
-    start: int  # in the version's text
+    start: int
     end: int
     text: str
     similarity: float
+    relevance: float
 
 
 class Claim(msgspec.Struct, frozen=True):

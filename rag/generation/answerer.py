@@ -4,7 +4,7 @@ search -> sufficient? -> passages and their sentences -> gateway -> citations ve
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -19,7 +19,7 @@ from rag.store.answers import get_answer, keep_answer
 from rag.store.corpus import Corpus, read_corpus
 from rag.store.database import Database, TenantConnection
 from rag.store.documents import read_spans
-from rag.store.search import Scope, hydrate, sentences_of
+from rag.store.search import ScoredSentence, SearchScope, hydrate, sentences_of
 from rag.telemetry import ANSWERS, stage
 from rag.tenancy import Principal
 
@@ -71,17 +71,11 @@ class Answerer:
         with stage("evidence"):
             async with self._database.tenant(principal.tenant, snapshot=True) as connection:
                 corpus = await read_corpus(connection, principal)
-                scope = Scope.of(principal.tenant, corpus, None, None)
+                scope = SearchScope.of(principal.tenant, corpus, None, None)
                 found = await hydrate(connection, scope, [ChunkId(hit.chunk_id) for hit in result.hits])
                 passages = [found[ChunkId(hit.chunk_id)] for hit in result.hits if hit.chunk_id in found]
                 sentences = await sentences_of(connection, scope, [p.chunk_id for p in passages], vector)
-        place = {passage.chunk_id: index for index, passage in enumerate(passages)}
-        sources = [
-            Source(place[s.chunk_id], s.span_start, s.span_end, text, s.similarity)
-            for s in sentences
-            if (text := _slice(passages[place[s.chunk_id]], s.span_start, s.span_end))
-        ]
-        sources.sort(key=lambda source: (source.passage, source.start))
+        sources = sources_of(passages, sentences, {hit.chunk_id: hit.score for hit in result.hits})
         code = self._refuses(result, confidence, corpus)
         draft, cited = Draft([]), Cited([], [])
         if code is None:
@@ -161,6 +155,19 @@ class Answerer:
             acl=corpus.acl_ids,
             passages=passages,
         )
+
+
+def sources_of(
+    passages: Sequence[Passage], sentences: Sequence[ScoredSentence], scores: Mapping[UUID, float]
+) -> list[Source]:
+    """The sentences that may be cited, passage by passage in reading order."""
+    place = {passage.chunk_id: index for index, passage in enumerate(passages)}
+    sources = [
+        Source(place[s.chunk_id], s.span_start, s.span_end, text, s.similarity, scores[s.chunk_id])
+        for s in sentences
+        if (text := _slice(passages[place[s.chunk_id]], s.span_start, s.span_end))
+    ]
+    return sorted(sources, key=lambda source: (source.passage, source.start))
 
 
 def _slice(passage: Passage, start: int, end: int) -> str:

@@ -22,8 +22,8 @@ from rag.store.corpus import CollectionState, Corpus, read_corpus
 from rag.store.database import Database, TenantConnection
 from rag.store.search import (
     LexicalPlan,
-    Scope,
     Scored,
+    SearchScope,
     dense_leg,
     hydrate,
     lexical_leg,
@@ -73,7 +73,7 @@ class Retriever:
             self._check_space(corpus)
             chosen = choose_collections(corpus, query.collections)
             numbers = None if query.collections is None else [c.collection_id for c in chosen]
-            scope = Scope.of(principal.tenant, corpus, numbers, query.filter)
+            scope = SearchScope.of(principal.tenant, corpus, numbers, query.filter)
             languages = {c.language for c in chosen}
             ranking = await self._rank(connection, scope, text, vector, languages, query, times)
             page = ranking.fused[query.offset : query.offset + query.limit]
@@ -111,7 +111,7 @@ class Retriever:
     async def _rank(
         self,
         connection: TenantConnection,
-        scope: Scope,
+        scope: SearchScope,
         text: str,
         vector: Vector | None,
         languages: set[str],
@@ -167,8 +167,9 @@ def evidence(ranking: Ranking) -> Evidence:
     """The strongest sign, over all candidates, that the corpus holds an answer."""
     sentences = [row.best_sentence for row in ranking.scored.values()]
     maximum = ranking.plan.maximum if ranking.plan else 1.0
+    chunks = [row.cosine for row in ranking.scored.values()]
     coverage = [row.bm25 / maximum for row in ranking.scored.values()]
-    return Evidence(round(max(sentences, default=0.0), 6), round(max(coverage, default=0.0), 6))
+    return Evidence(*(round(max(signs, default=0.0), 6) for signs in (sentences, chunks, coverage)))
 
 
 def _lexical_only(lexical: Leg, plan: LexicalPlan | None) -> Ranking:

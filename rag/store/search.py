@@ -28,7 +28,7 @@ class LexicalPlan(msgspec.Struct, frozen=True):
     known: int
 
 
-class Scope(msgspec.Struct, frozen=True, kw_only=True):
+class SearchScope(msgspec.Struct, frozen=True, kw_only=True):
     """What a search may look at: the same in both legs. `collections` None means all."""
 
     tenant: TenantId
@@ -38,7 +38,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     filter: str | None
 
     @classmethod
-    def of(cls, tenant: TenantId, corpus: Corpus, collections: list[int] | None, filter: str | None) -> "Scope":  # noqa: A002
+    def of(cls, tenant: TenantId, corpus: Corpus, collections: list[int] | None, filter: str | None) -> "SearchScope":  # noqa: A002
         """The scope of a query over a corpus as its principal may see it."""
         return cls(tenant=tenant, space=corpus.space, acl=corpus.acl_ids, collections=collections, filter=filter)
 
@@ -72,7 +72,7 @@ async def lexical_plan(
 
 
 async def lexical_leg(
-    connection: TenantConnection, scope: Scope, plan: LexicalPlan, *, limit: int
+    connection: TenantConnection, scope: SearchScope, plan: LexicalPlan, *, limit: int
 ) -> list[tuple[ChunkId, float]]:
     """The chunks that hold any of the plan's terms, best BM25 first."""
     values = {**_values(scope), "terms": plan.terms, "weights": plan.weights, "limit": limit}
@@ -81,7 +81,7 @@ async def lexical_leg(
 
 
 async def dense_leg(
-    connection: TenantConnection, scope: Scope, vector: Vector, *, limit: int
+    connection: TenantConnection, scope: SearchScope, vector: Vector, *, limit: int
 ) -> list[tuple[ChunkId, float]]:
     """The chunks nearest to a query vector (dim,), best cosine first; exact."""
     name = "search.dense" if scope.filter is None else "search.dense_filtered"
@@ -91,7 +91,11 @@ async def dense_leg(
 
 
 async def rescore(
-    connection: TenantConnection, scope: Scope, chunks: Sequence[ChunkId], vector: Vector, weights: SparseVector | None
+    connection: TenantConnection,
+    scope: SearchScope,
+    chunks: Sequence[ChunkId],
+    vector: Vector,
+    weights: SparseVector | None,
 ) -> list[Scored]:
     """Every score of every candidate, whichever leg it came from."""
     values = {**_values(scope), "chunks": list(chunks), "vector": HalfVector(vector), "weights": weights}
@@ -99,7 +103,9 @@ async def rescore(
     return [Scored(r["chunk_id"], r["cosine"], r["best_sentence"] or r["cosine"], r["bm25"]) for r in rows]
 
 
-async def hydrate(connection: TenantConnection, scope: Scope, chunks: Sequence[ChunkId]) -> dict[ChunkId, Passage]:
+async def hydrate(
+    connection: TenantConnection, scope: SearchScope, chunks: Sequence[ChunkId]
+) -> dict[ChunkId, Passage]:
     """What stands behind the ids; one that row-level security holds back is missing from the dict."""
     values = {"tenant": scope.tenant, "chunks": list(chunks), "acl": scope.acl}
     rows = await (await connection.execute(statement("search.hydrate"), values)).fetchall()
@@ -116,7 +122,7 @@ async def matching_words(
 
 
 async def sentences_of(
-    connection: TenantConnection, scope: Scope, chunks: Sequence[ChunkId], vector: Vector
+    connection: TenantConnection, scope: SearchScope, chunks: Sequence[ChunkId], vector: Vector
 ) -> list[ScoredSentence]:
     """The sentences of these chunks, chunk by chunk in reading order."""
     values = {"tenant": scope.tenant, "chunks": list(chunks), "vector": HalfVector(vector)}
@@ -124,7 +130,7 @@ async def sentences_of(
     return [ScoredSentence(**row) for row in rows]
 
 
-def _values(scope: Scope) -> dict[str, Any]:
+def _values(scope: SearchScope) -> dict[str, Any]:
     return {
         "tenant": scope.tenant,
         "collections": scope.collections,

@@ -1,0 +1,282 @@
+"""`cloister eval`: figures to stdout, progress to stderr."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import msgspec
+import rich_click as click
+
+from ingest.cli.session import json_option, print_json, print_table, say, with_services
+from rag.domain import Mode
+from rag.services import Services
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from eval.gate import GateReport
+    from eval.report import Run, RunComparison
+    from eval.significance import Difference
+    from eval.tuning import Grid
+
+_MODES = ("hybrid", "semantic", "keyword")
+_WIDTH = 60
+
+folder = click.Path(exists=True, file_okay=False, path_type=Path)
+data_option = click.option("--data", required=True, type=folder, help="A data set in BEIR's layout.")
+several_option = click.option(
+    "--data", required=True, multiple=True, type=folder, help="A data set in BEIR's layout; may be repeated."
+)
+language_option = click.option("--language", default="english", show_default=True, help="Of the corpus.")
+keep_option = click.option("--keep", is_flag=True, help="Leave the corpus loaded for the next run.")
+fresh_option = click.option("--fresh", is_flag=True, help="Load the corpus anew, even if a run left it.")
+
+
+@click.group("eval")
+def group() -> None:
+    """Measure retrieval on your own data."""
+
+
+@group.group()
+def run() -> None:
+    """Measure one part of the service, and keep the figures in a run directory."""
+
+
+class _Modes(click.ParamType):
+    name = "modes"
+
+    def convert(
+        self, value: str | tuple[Mode, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Mode, ...]:
+        if isinstance(value, tuple):
+            return value
+        known: tuple[Mode, ...] = get_args(Mode)
+        asked = [name.strip() for name in value.split(",") if name.strip()]
+        if unknown := [name for name in asked if name not in known]:
+            self.fail(f"'{unknown[0]}' is none of {', '.join(known)}", param, ctx)
+        return tuple(mode for mode in known if mode in asked) or known
+
+
+@run.command()
+@data_option
+@click.option(
+    "--out", default=Path("runs"), show_default=True, type=click.Path(file_okay=False, path_type=Path), help="Where to."
+)
+@click.option("--name", help="What the data set is called; the folder's name when left out.")
+@click.option("--modes", default=",".join(_MODES), show_default=True, type=_Modes(), help="With commas between.")
+@click.option("--limit-queries", type=click.IntRange(min=1), metavar="N", help="Only the first N queries.")
+@language_option
+@keep_option
+@fresh_option
+@json_option
+def retrieval(
+    data: Path,
+    out: Path,
+    name: str | None,
+    modes: tuple[Mode, ...],
+    limit_queries: int | None,
+    language: str,
+    keep: bool,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Search a corpus with queries whose relevant documents are known, and score the rankings.
+
+    The corpus goes into a throw-away tenant through the ingestion that serves everybody. A data set is a folder with
+    corpus.jsonl, queries.jsonl and qrels.tsv (or qrels/test.tsv).
+    """
+    from eval.datasets import read_dataset
+    from eval.report import write_run
+    from eval.runner import run_retrieval
+
+    dataset = read_dataset(data, name=name)
+
+    async def work(services: Services) -> "Run":
+        with _follow() as follow:
+            return await run_retrieval(
+                services,
+                dataset,
+                modes=modes,
+                limit_queries=limit_queries,
+                language=language,
+                keep=keep,
+                fresh=fresh,
+                follow=follow,
+            )
+
+    done = with_services(work)
+    written = write_run(out, done)
+    _say_dead(done.config.dead_documents)
+    say(f"written to {written}")
+    if as_json:
+        print_json({"run": str(written), "means": {mode: found.mean for mode, found in done.measured.items()}})
+    else:
+        _print_run(done)
+
+
+@group.command()
+@click.argument("a", type=folder)
+@click.argument("b", type=folder)
+@json_option
+def compare(a: Path, b: Path, as_json: bool) -> None:
+    """Set run B against run A: each difference with its significance, and the queries that moved most."""
+    from eval.report import compare as set_side_by_side
+    from eval.report import read_run
+
+    comparison = set_side_by_side(read_run(a), read_run(b))
+    if as_json:
+        print_json(comparison)
+    else:
+        _print_comparison(comparison)
+
+
+@group.command()
+@several_option
+@keep_option
+@json_option
+def tune(data: tuple[Path, ...], keep: bool, as_json: bool) -> None:
+    """Search once, then score the hybrid ranking over a grid of fusion weights."""
+    from eval.datasets import read_dataset
+    from eval.tuning import Grid, tune_fusion
+
+    datasets = [read_dataset(path) for path in data]
+
+    async def work(services: Services) -> "list[Grid]":
+        return [await tune_fusion(services, dataset, keep=keep) for dataset in datasets]
+
+    grids = with_services(work)
+    if as_json:
+        print_json(grids)
+    else:
+        _print_grids(grids)
+
+
+@group.command("fit-gate")
+@several_option
+@click.option("--check", multiple=True, type=folder, help="A data set whose questions all have an answer.")
+@click.option(
+    "--group-by", default="article", show_default=True, help="The metadata field that says what is one source."
+)
+@click.option(
+    "--false-refusals",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="The share of answerable questions that may be refused.",
+)
+@keep_option
+@json_option
+def fit_gate(
+    data: tuple[Path, ...], check: tuple[Path, ...], group_by: str, false_refusals: float, keep: bool, as_json: bool
+) -> None:
+    """Fit the gate that refuses a question the corpus does not answer.
+
+    Each question is asked twice: with the sources it is answered by, and with the other half of the sources.
+    """
+    from eval.datasets import read_dataset
+    from eval.gate import fit
+
+    labelled = [read_dataset(path) for path in data]
+    answerable = [read_dataset(path) for path in check]
+
+    async def work(services: Services) -> "GateReport":
+        return await fit(services, labelled, answerable, group_by=group_by, false_refusals=false_refusals, keep=keep)
+
+    report = with_services(work)
+    if as_json:
+        print_json(report)
+    else:
+        _print_gate(report)
+
+
+@contextmanager
+def _follow() -> "Iterator[Callable[[Mode, int, int], None]]":
+    """A bar a mode, on stderr; silent where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        tasks: dict[Mode, TaskID] = {}
+
+        def follow(mode: Mode, done: int, total: int) -> None:
+            if mode not in tasks:
+                tasks[mode] = progress.add_task(f"searching, {mode}", total=total)
+            progress.update(tasks[mode], completed=done)
+
+        yield follow
+
+
+def _print_run(done: "Run") -> None:
+    from eval.report import fusion_gain
+
+    names = list(next(iter(done.measured.values())).mean)
+    print_table(
+        ["mode", *names],
+        [[mode, *(f"{found.mean[name]:.4f}" for name in names)] for mode, found in done.measured.items()],
+    )
+    if gain := fusion_gain(done.measured):
+        click.echo()
+        _print_differences(f"hybrid - {gain.leg}", gain.differences)
+
+
+def _print_differences(title: str, found: "Mapping[str, Difference]") -> None:
+    print_table(
+        [title, "difference", "95 % interval", "p", "queries"],
+        [
+            [name, f"{d.mean:+.4f}", f"{d.low:+.4f} to {d.high:+.4f}", f"{d.p_value:.4f}", d.queries]
+            for name, d in found.items()
+        ],
+    )
+
+
+def _print_comparison(comparison: "RunComparison") -> None:
+    for mode, found in comparison.differences.items():
+        _print_differences(mode, found)
+        click.echo()
+    rows: list[list[object]] = [
+        [move.mode, f"{move.before:.3f}", f"{move.after:.3f}", move.query_id, _short(move.text)]
+        for move in comparison.moved
+    ]
+    print_table(["moved most", "ndcg@10 A", "B", "query", "text"], rows)
+
+
+def _print_grids(grids: "list[Grid]") -> None:
+    for grid in grids:
+        click.echo(f"{grid.dataset}: {grid.queries} queries")
+        rows: list[list[object]] = [
+            [cell.normalisation, cell.sentence_share, cell.dense_weight, f"{cell.ndcg10:.4f}", f"{cell.recall10:.4f}"]
+            for cell in grid.cells
+        ]
+        print_table(["lexical over", "sentence share", "dense weight", "ndcg@10", "recall@10"], rows)
+        click.echo()
+
+
+def _print_gate(report: "GateReport") -> None:
+    gate, held_out = report.gate, report.held_out
+    click.echo(
+        f"logit = {gate.best_sentence} x best sentence + {gate.lexical_coverage} x lexical coverage "
+        f"{gate.intercept:+} (shifted by {report.shift:+}; encoder {report.encoder})"
+    )
+    click.echo()
+    print_table(
+        [f"held out, {report.sources} sources", "mean", "deviation"],
+        [
+            [name, f"{spread.mean:.4f}", f"{spread.deviation:.4f}"]
+            for name, spread in msgspec.structs.asdict(held_out).items()
+        ],
+    )
+    click.echo()
+    print_table(
+        ["data set", "answerable", "refused", "gaps", "refused", "AUROC"],
+        [[d.dataset, d.answerable, d.false_refusals, d.gaps, d.gaps_refused, d.auroc] for d in report.datasets],
+    )
+
+
+def _say_dead(dead: list[str]) -> None:
+    if dead:
+        say(f"{len(dead)} documents could not be ingested, so no query finds them: {', '.join(dead[:5])}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"

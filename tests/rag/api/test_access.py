@@ -1,0 +1,104 @@
+from uuid import uuid4
+
+import pytest
+from litestar.routes import HTTPRoute
+
+from rag.app import create_app
+from rag.domain import Scope
+from rag.store.keys import create_key
+
+READ = {"search", "ingest", "manage"}
+WRITE = {"ingest", "manage"}
+NOBODY: set[str] = set()
+
+# Which scope, alone, opens a route; "operator" and "publishable" are kinds of keys.
+OPEN_TO = {
+    ("POST", "/v1/search"): {"search", "publishable"},
+    ("POST", "/v1/answers"): {"answer"},
+    ("GET", "/v1/answers/{answer_id}"): {"answer"},
+    ("GET", "/v1/collections"): READ,
+    ("POST", "/v1/collections"): WRITE,
+    ("GET", "/v1/collections/{collection}"): READ,
+    ("PATCH", "/v1/collections/{collection}"): WRITE,
+    ("DELETE", "/v1/collections/{collection}"): WRITE,
+    ("GET", "/v1/collections/{collection}/documents"): READ,
+    ("PUT", "/v1/collections/{collection}/documents/{external_id}"): {"ingest"},
+    ("GET", "/v1/collections/{collection}/documents/{external_id}"): READ,
+    ("DELETE", "/v1/collections/{collection}/documents/{external_id}"): {"ingest"},
+    ("GET", "/v1/collections/{collection}/documents/{external_id}/versions"): READ,
+    ("GET", "/v1/jobs"): WRITE,
+    ("GET", "/v1/jobs/{job_id}"): WRITE,
+    ("POST", "/v1/jobs/{job_id}/retry"): WRITE,
+    ("POST", "/v1/jobs/{job_id}/cancel"): WRITE,
+    ("GET", "/v1/admin/tenants"): {"operator"},
+    ("POST", "/v1/admin/tenants"): {"operator"},
+    ("GET", "/v1/admin/tenants/{slug}"): {"operator"},
+    ("DELETE", "/v1/admin/tenants/{slug}"): {"operator"},
+    ("GET", "/v1/admin/tenants/{slug}/keys"): {"operator"},
+    ("POST", "/v1/admin/tenants/{slug}/keys"): {"operator"},
+    ("DELETE", "/v1/admin/tenants/{slug}/keys/{key_id}"): {"operator"},
+}
+
+
+@pytest.fixture
+async def keys(services, house, operator_key):
+    """A key of each scope alone, and of each kind."""
+    made = {"operator": operator_key, "publishable": house.publishable_key}
+    async with services.database.tenant(house.tenant) as connection:
+        for scope in Scope:
+            made[scope.value], _ = await create_key(connection, house.tenant, scopes=[scope])
+    return made
+
+
+def filled(template):
+    names = {"collection": "none", "external_id": "none", "slug": "none"}
+    names |= {name: str(uuid4()) for name in ("answer_id", "job_id", "key_id")}
+    return template.format(**names)
+
+
+async def test_each_route_is_open_to_these_keys_and_to_no_others(client, keys):
+    for (method, template), allowed in OPEN_TO.items():
+        for name, key in keys.items():
+            response = await client.call(method, filled(template), key=key)
+            assert (response.status_code != 403) == (name in allowed), (method, template, name, response.text)
+
+
+def test_every_route_is_in_the_table(services):
+    routed = {
+        (method, route.path_format)
+        for route in create_app(services=services).routes
+        if isinstance(route, HTTPRoute) and route.path_format.startswith("/v1/")
+        for method in route.methods - {"OPTIONS"}
+    }
+    assert routed == set(OPEN_TO)
+
+
+async def test_a_route_that_says_nothing_is_closed_to_everyone(services, house, operator_key):
+    from litestar import get
+
+    from .conftest import Client
+
+    app = create_app(services=services)
+
+    @get("/v1/forgotten")
+    async def forgotten() -> str:
+        return "open"
+
+    app.register(forgotten)
+    import httpx
+
+    async with Client(transport=httpx.ASGITransport(app), base_url="http://cloister.test") as client:
+        for key in (house.key, house.publishable_key, operator_key):
+            await client.problem("GET", "/v1/forgotten", 403, "forbidden", key=key)
+
+
+async def test_the_answer_says_what_is_missing(client, keys):
+    found = await client.problem("POST", "/v1/answers", 403, "forbidden", key=keys["search"], json={"question": "x"})
+    assert found["detail"] == "this key lacks the scope 'answer'"
+
+
+async def test_access_comes_before_the_body_is_looked_at(client, keys):
+    await client.problem(
+        "POST", "/v1/answers", 403, "forbidden", key=keys["search"], content=b"{",
+        headers={"Content-Type": "text/plain"},
+    )

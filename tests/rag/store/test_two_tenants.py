@@ -1,0 +1,679 @@
+"""Every statement of the house, run as one tenant beside another with the same kind of data.
+
+The other tenant's rows hold a word of its own, its canary, and ids of its own: neither may ever come back, and none of
+its rows may change, whatever ids are asked for and whether or not the statement names the tenant.
+"""
+
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import numpy as np
+import psycopg
+import pytest
+from pgvector import HalfVector, SparseVector
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from rag.domain import Answer, JobError, TenantId, Usage
+from rag.store.answers import keep_answer
+from rag.store.collections import create_collection
+from rag.store.corpus import Corpus, read_corpus, refresh_statistics
+from rag.store.database import Connection, Database
+from rag.store.ingestion import fail
+from rag.store.keys import create_key
+from rag.store.statements import STATEMENTS
+
+SPACE = "minilm_l6_v2"
+ACLS = list(range(1, 100))  # every set of groups of every tenant: groups are no help in keeping tenants apart
+VECTOR = HalfVector(np.full(384, 1 / 384**0.5, np.float32))
+WEIGHTS = SparseVector({1: 1.0}, 1_000_000_000)
+SHA = bytes(32)
+
+REFUSALS = (
+    psycopg.errors.InsufficientPrivilege,  # row-level security, on a row that would be another tenant's
+    psycopg.errors.ForeignKeyViolation,  # every foreign key leads with the tenant
+)
+NO_TENANT = (
+    psycopg.errors.UndefinedObject,  # app.tenant_id was never set on this connection
+    psycopg.errors.InvalidTextRepresentation,  # it was, in a transaction that has ended: it is '' then
+)
+
+
+class Seed(NamedTuple):
+    """What a tenant has, by the names of the statements' parameters."""
+
+    tenant: UUID
+    canary: str
+    collection: int
+    acl: int
+    document: UUID  # serves version 2
+    bare_document: UUID
+    bare_chunk: UUID  # has no lexemes and no vectors yet
+    chunks: list[UUID]
+    hashes: list[bytes]
+    queued: UUID
+    running: UUID
+    lease: UUID
+    dead: UUID
+    succeeded: UUID
+    answer: UUID
+    key: UUID
+
+    @property
+    def ids(self) -> set[str]:
+        """Every id of it, as text."""
+        own = {value for value in self if isinstance(value, UUID)}
+        return {str(value) for value in own | set(self.chunks)}
+
+
+Parameters = Callable[[UUID, Seed], dict[str, Any]]
+
+# Statement -> its parameters, of a tenant's id and of the seed that every other id is taken from.
+TENANT_STATEMENTS: dict[str, Parameters] = {
+    "answers.keep": lambda t, s: {
+        "tenant": t,
+        "answer": uuid4(),
+        "key": s.key,
+        "question": "why?",
+        "status": "refused",
+        "refusal_code": "no_results",
+        "gateway": "extractive",
+        "corpus_version": 1,
+        "space": SPACE,
+        "acl": [s.acl],
+        "body": Jsonb({}),
+        "passages": Jsonb([]),
+    },
+    "answers.get": lambda t, s: {"tenant": t, "answer": s.answer, "acl": ACLS},
+    "chunks.delete": lambda t, s: {"tenant": t, "document": s.document},
+    "chunks.insert": lambda t, s: {
+        "tenant": t,
+        "chunk": uuid4(),
+        "document": s.bare_document,
+        "version": 1,
+        "ordinal": 999,
+        "collection": s.collection,
+        "acl": s.acl,
+        "text": "brakes",
+        "heading_path": [],
+        "context": "",
+        "page": None,
+        "start": 0,
+        "end": 6,
+        "tokens": 1,
+        "pieces": 1,
+        "sha256": SHA,
+    },
+    "chunks.insert_lexemes": lambda t, s: {
+        **_place(t, s),
+        "average": None,
+        "language": "english",
+        "lexical": "brakes",
+    },
+    "chunks.insert_embedding": lambda t, s: {**_place(t, s), "embedding": VECTOR},
+    "chunks.insert_sentence": lambda t, s: {
+        **_place(t, s),
+        "ordinal": 0,
+        "start": 0,
+        "end": 6,
+        "embedding": VECTOR,
+    },
+    "chunks.known_embeddings": lambda t, s: {"tenant": t, "hashes": s.hashes},
+    "collections.create": lambda t, s: {
+        "tenant": t,
+        "name": f"new-{s.collection}",
+        "language": "english",
+        "refusal_threshold": None,
+        "facet_fields": [],
+    },
+    "collections.list": lambda t, s: {"tenant": t, "after": "", "limit": 100},
+    "collections.get": lambda t, s: {"tenant": t, "name": "kb"},
+    "collections.locate": lambda t, s: {"tenant": t, "name": "kb"},
+    "collections.update": lambda t, s: {
+        "tenant": t,
+        "name": "kb",
+        "set_threshold": True,
+        "refusal_threshold": 0.25,
+        "facet_fields": ["brand"],
+    },
+    "collections.delete": lambda t, s: {"tenant": t, "name": "kb"},
+    "collections.count": lambda t, s: {"tenant": t, "collection": s.collection, "chunks": 7, "documents": 7},
+    "corpus.state": lambda t, s: {"tenant": t, "groups": [s.canary], "all_groups": True},
+    "corpus.touch": lambda t, s: {"tenant": t, "chunks": 7},
+    "corpus.writing": lambda t, s: {"tenant": t},
+    "corpus.stats_due": lambda t, s: {"tenant": t},
+    "corpus.stats_lock": lambda t, s: {"tenant": t},
+    "corpus.stats_refresh": lambda t, s: {"tenant": t},
+    "corpus.stats_measure": lambda t, s: {"tenant": t, "corpus_version": 99},
+    "corpus.stats_renormalise": lambda t, s: {"tenant": t, "average": 1000.0},
+    "documents.claim": lambda t, s: {"tenant": t, "collection": s.collection, "external_id": "doc"},
+    "documents.next_version": lambda t, s: _document(t, s),
+    "documents.get": lambda t, s: {"tenant": t, "collection": "kb", "external_id": "doc", "acl": None},
+    "documents.list": lambda t, s: {"tenant": t, "collection": "kb", "after": "", "limit": 100, "acl": None},
+    "documents.versions": lambda t, s: {**_document(t, s), "before": 2**31 - 1, "limit": 100},
+    "documents.version_text": lambda t, s: {**_document(t, s), "version": 2},
+    "documents.spans": lambda t, s: {
+        "tenant": t,
+        "documents": [s.document],
+        "versions": [2],
+        "starts": [0],
+        "ends": [200],
+    },
+    "documents.delete": lambda t, s: {"tenant": t, "collection": "kb", "external_id": "doc"},
+    "documents.lock": lambda t, s: _document(t, s),
+    "documents.serve": lambda t, s: {
+        **_document(t, s),
+        "title": "x",
+        "uri": "x",
+        "metadata": Jsonb({}),
+        "acl": s.acl,
+        "fingerprint": SHA,
+        "version": 2,
+        "media_type": "text/plain",
+        "size": 1,
+        "chunks": 1,
+    },
+    "documents.add_version": lambda t, s: {**_document(t, s), "version": 9, "text": "x", "sha256": SHA, "title": "x"},
+    "documents.intern_acl": lambda t, s: {"tenant": t, "groups": ["staff"]},
+    "ingest.enqueue": lambda t, s: {
+        **_document(t, s),
+        "collection_id": s.collection,
+        "collection": "kb",
+        "external_id": "doc",
+        "version": 9,
+        "fingerprint": SHA,
+        "request": Jsonb({}),
+        "size": 1,
+    },
+    "ingest.keep_source": lambda t, s: {"tenant": t, "run": s.succeeded, "body": b"x"},
+    "ingest.pending": lambda t, s: {**_document(t, s), "document": s.bare_document, "version": 2},
+    "ingest.supersede": lambda t, s: {"tenant": t, "document": s.bare_document, "version": 9},
+    "ingest.cancel_document": lambda t, s: {"tenant": t, "document": s.bare_document},
+    "ingest.cancel_collection": lambda t, s: {"tenant": t, "collection": s.collection},
+    "ingest.drop_sources": lambda t, s: {"tenant": t, "runs": [s.queued, s.running, s.dead]},
+    "ingest.backlog": lambda t, s: {"tenant": t},
+    "ingest.claim": lambda t, s: {"tenant": t, "run": s.queued, "lease": uuid4()},
+    "ingest.source": lambda t, s: {"tenant": t, "run": s.queued},
+    "ingest.progress": lambda t, s: {**_attempt(t, s), "stage": "embedding", "done": 1, "total": 2},
+    "ingest.finish": lambda t, s: {**_attempt(t, s), "stage": "x", "total": 0, "state": "dead", "error": None},
+    "ingest.list": lambda t, s: {
+        "tenant": t,
+        "state": None,
+        "before_time": "9999-01-01",
+        "before_run": UUID(int=2**128 - 1),
+        "limit": 100,
+    },
+    "ingest.get": lambda t, s: {"tenant": t, "run": s.dead},
+    "ingest.tally": lambda t, s: {"tenant": t, "runs": [s.queued, s.running, s.dead]},
+    "ingest.some": lambda t, s: {"tenant": t, "runs": [s.queued, s.running, s.dead]},
+    "ingest.retry": lambda t, s: {"tenant": t, "run": s.dead},
+    "ingest.cancel": lambda t, s: {"tenant": t, "run": s.queued},
+    "keys.create": lambda t, s: {
+        "tenant": t,
+        "kind": "secret",
+        "digest": os.urandom(32),
+        "display": "clo_sk_",
+        "name": "",
+        "scopes": ["search"],
+        "groups": [],
+        "expires_at": None,
+    },
+    "keys.list": lambda t, s: {"tenant": t},
+    "keys.revoke": lambda t, s: {"tenant": t, "key": s.key},
+    "search.lexical_plan": lambda t, s: {
+        "tenant": t,
+        "query": f"brake {s.canary}",
+        "languages": ["english"],
+        "breadth": 500,
+    },
+    "search.lexical": lambda t, s: {
+        "tenant": t,
+        "terms": "'brake' | 'lever'",
+        "weights": WEIGHTS,
+        "collections": None,
+        "acl": ACLS,
+        "filter": None,
+        "limit": 100,
+    },
+    "search.dense": lambda t, s: {**_legs(t, s), "limit": 100},
+    "search.dense_filtered": lambda t, s: {**_legs(t, s), "filter": '($."price" == 5)', "limit": 100},
+    "search.rescore": lambda t, s: {**_legs(t, s), "weights": WEIGHTS},
+    "search.hydrate": lambda t, s: {"tenant": t, "chunks": s.chunks, "acl": ACLS},
+    "search.matching_words": lambda t, s: {"words": ["brakes"], "terms": "'brake'", "languages": ["english"]},
+    "search.sentences": lambda t, s: _legs(t, s),
+}
+
+# What an operator, or the door before it knows a tenant, asks: the columns are all that may be known across tenants.
+CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]] = {
+    "delivery.workers": (lambda s: {}, {"alive"}),
+    "ingest.totals": (lambda s: {}, {"state", "runs", "oldest_seconds"}),
+    "keys.authenticate": (
+        lambda s: {"digest": SHA},
+        {"key_id", "tenant_id", "slug", "kind", "scopes", "groups", "expires_at"},
+    ),
+    "keys.create_operator": (
+        lambda s: {"digest": os.urandom(32), "display": "clo_op_", "name": "", "expires_at": None},
+        {"key_id"},
+    ),
+    "keys.list_operators": (
+        lambda s: {},
+        {
+            "key_id",
+            "kind",
+            "display",
+            "name",
+            "scopes",
+            "groups",
+            "created_at",
+            "expires_at",
+            "revoked_at",
+            "last_used_at",
+        },
+    ),
+    "keys.revoke_operator": (lambda s: {"key": s.key}, {"revoked"}),
+    "tenants.create": (
+        lambda s: {"slug": "third", "name": "Third", "space": SPACE},
+        {"tenant_id", "slug", "name", "created_at"},
+    ),
+    "tenants.list": (lambda s: {}, {"tenant_id", "slug", "name", "created_at", "documents", "chunks"}),
+    "tenants.by_slug": (
+        lambda s: {"slug": "second"},
+        {"tenant_id", "slug", "name", "created_at", "documents", "chunks"},
+    ),
+    "tenants.delete": (lambda s: {"tenant": s.tenant}, {"deleted"}),
+}
+
+TOUCH_NO_TABLE = {"search.matching_words", "corpus.stats_lock"}
+NAMES_THE_TENANT = re.compile(r"(?:\b\w+\.)?tenant_id = %\(tenant\)s")
+STRIPPABLE = [name for name in TENANT_STATEMENTS if NAMES_THE_TENANT.search(STATEMENTS[name])]
+
+
+def _document(tenant: UUID, seed: Seed) -> dict[str, Any]:
+    return {"tenant": tenant, "document": seed.document}
+
+
+def _place(tenant: UUID, seed: Seed) -> dict[str, Any]:
+    return {
+        "tenant": tenant,
+        "chunk": seed.bare_chunk,
+        "document": seed.bare_document,
+        "collection": seed.collection,
+        "acl": seed.acl,
+    }
+
+
+def _attempt(tenant: UUID, seed: Seed) -> dict[str, Any]:
+    return {"tenant": tenant, "run": seed.running, "lease": seed.lease}
+
+
+def _legs(tenant: UUID, seed: Seed) -> dict[str, Any]:
+    return {"tenant": tenant, "vector": VECTOR, "collections": None, "acl": ACLS, "chunks": seed.chunks}
+
+
+def _text_of(name: str, *, stripped: bool = False) -> sql.Composable:
+    text = NAMES_THE_TENANT.sub("TRUE", STATEMENTS[name]) if stripped else STATEMENTS[name]
+    if "{embeddings}" not in text and "{sentences}" not in text:
+        return sql.SQL(text)
+    return sql.SQL(text).format(
+        embeddings=sql.Identifier("cloister", f"embeddings_{SPACE}"),
+        sentences=sql.Identifier("cloister", f"chunk_sentences_{SPACE}"),
+    )
+
+
+# ---------------------------------------------------------------- the two tenants
+
+
+async def _seed(owners, database: Database, delivery, slug: str, canary: str) -> Seed:
+    owner = await owners(database, delivery, slug)
+    tenant = owner.tenant
+    text = f"The {canary} brake lever stops the wheel.\n\nIts {canary} cable is replaced every year."
+    private = {"groups": [f"{canary}-staff"], "metadata": {"brand": canary, "price": 5}, "title": f"{canary} manual"}
+    await owner.serve("doc", f"An older {canary} text.", title=canary, uri=f"https://{canary}.example")
+    served = await owner.serve("doc", text, metadata={"brand": canary, "price": 5}, title=canary, uri=canary)
+    await owner.serve("private", f"Only staff know the {canary} brake.", **private)
+    bare = await owner.serve("bare", "Nothing about it.", metadata={"brand": canary})
+    running = await owner.put("running", f"{canary} under way")
+    dead = await owner.put("dead", f"{canary} that will not parse", **private)
+    queued = await owner.put("bare", f"{canary} in the queue")
+    async with owner.connect() as connection:
+        await create_collection(connection, tenant, f"{canary}-den")
+        await refresh_statistics(connection, tenant)
+    attempt, lost = await owner.claim(running), await owner.claim(dead)
+    async with owner.connect() as connection:
+        await fail(connection, tenant, lost, JobError("unreadable_document", canary, "parsing", canary), state="dead")
+        _, key = await create_key(connection, tenant, name=canary, groups=[canary])
+        corpus = await read_corpus(connection, owner.principal)
+        answer = _answer(canary)
+        await keep_answer(
+            connection,
+            tenant,
+            answer,
+            key=key,
+            question=canary,
+            corpus_version=1,
+            space=SPACE,
+            acl=corpus.acl_ids,
+            passages=[{"text": canary}],
+        )
+        bare_chunk = await _bare_chunk(connection, tenant, bare.document_id, corpus)
+        rows = await (await connection.execute("SELECT chunk_id, content_sha256 FROM chunks")).fetchall()
+    return Seed(
+        tenant=tenant,
+        canary=canary,
+        collection=corpus.collections[0].collection_id,
+        acl=corpus.acl_ids[0],
+        document=served.document_id,
+        bare_document=bare.document_id,
+        bare_chunk=bare_chunk,
+        chunks=[row["chunk_id"] for row in rows],
+        hashes=[row["content_sha256"] for row in rows],
+        queued=queued.job_id,
+        running=running.job_id,
+        lease=attempt.lease,
+        dead=dead.job_id,
+        succeeded=served.job_id,
+        answer=answer.id,
+        key=key,
+    )
+
+
+def _answer(canary: str) -> Answer:
+    return Answer(
+        id=uuid4(),
+        status="answered",
+        text=canary,
+        sentences=[],
+        citations=[],
+        refusal=None,
+        confidence=1.0,
+        gateway="extractive",
+        model=None,
+        usage=Usage(),
+        took_ms=1.0,
+        request_id="",
+    )
+
+
+async def _bare_chunk(connection: Connection, tenant: TenantId, document: UUID, corpus: Corpus) -> UUID:
+    seed = {"tenant": tenant, "document": document, "collection": corpus.collections[0].collection_id}
+    values = {
+        **seed,
+        "chunk": uuid4(),
+        "version": 1,
+        "ordinal": 500,
+        "acl": corpus.acl_ids[0],
+        "text": "bare",
+        "heading_path": [],
+        "context": "",
+        "page": None,
+        "start": 0,
+        "end": 4,
+        "tokens": 1,
+        "pieces": 1,
+        "sha256": os.urandom(32),
+    }
+    await connection.execute(STATEMENTS["chunks.insert"], values)
+    return values["chunk"]
+
+
+def _ghost() -> Seed:
+    """The ids of a tenant that never was."""
+    return Seed(
+        tenant=uuid4(),
+        canary="ghost",
+        collection=999_999,
+        acl=999_999,
+        document=uuid4(),
+        bare_document=uuid4(),
+        bare_chunk=uuid4(),
+        chunks=[uuid4()],
+        hashes=[os.urandom(32)],
+        queued=uuid4(),
+        running=uuid4(),
+        lease=uuid4(),
+        dead=uuid4(),
+        succeeded=uuid4(),
+        answer=uuid4(),
+        key=uuid4(),
+    )
+
+
+@pytest.fixture(scope="module")
+def tenants(sow, owners) -> tuple[Seed, Seed]:
+    """Us and them, with the same kind of data."""
+
+    async def both(database: Database, delivery) -> tuple[Seed, Seed]:
+        ours = await _seed(owners, database, delivery, "first", "axolotl")
+        return ours, await _seed(owners, database, delivery, "second", "quokka")
+
+    return sow(both)
+
+
+@pytest.fixture
+def us(tenants: tuple[Seed, Seed]) -> Seed:
+    return tenants[0]
+
+
+@pytest.fixture
+def them(tenants: tuple[Seed, Seed]) -> Seed:
+    return tenants[1]
+
+
+@pytest.fixture
+async def open_database(tenants: tuple[Seed, Seed], shared_settings) -> AsyncIterator[Database]:
+    opened = await Database.open(shared_settings.secret("database_url"), size=1)
+    yield opened
+    await opened.close()
+
+
+class Outcome(NamedTuple):
+    """What became of a statement: its rows, or the error that it raised."""
+
+    rows: list[dict[str, Any]]
+    count: int
+    error: type[Exception] | None
+
+
+@asynccontextmanager
+async def _undone(database: Database, tenant: UUID) -> AsyncIterator[Connection]:
+    """A tenant's connection whose writes are taken back."""
+    async with database.tenant(TenantId(tenant)) as connection:
+        yield connection
+        raise psycopg.Rollback
+
+
+async def _run(connection: Connection, text: sql.Composable, values: dict[str, Any]) -> Outcome:
+    try:
+        async with connection.transaction():
+            cursor = await connection.execute(text, values)
+            rows = await cursor.fetchall() if cursor.description else []
+            return Outcome(rows, cursor.rowcount, None)
+    except REFUSALS as refusal:
+        return Outcome([], 0, type(refusal))
+
+
+async def _everything(connection: Connection, tenant: UUID) -> dict[str, str]:
+    """A digest of each of a tenant's tables, seen from inside the transaction that may have changed them."""
+    await connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(tenant)])
+    found = await connection.execute(
+        "SELECT c.table_name AS name FROM information_schema.columns c JOIN information_schema.role_table_grants g "
+        "USING (table_schema, table_name) WHERE c.table_schema = 'cloister' AND c.column_name = 'tenant_id' "
+        "AND g.grantee = 'cloister_app' AND g.privilege_type = 'SELECT' ORDER BY 1"
+    )
+    names = [row["name"] for row in await found.fetchall()]
+    assert len(names) >= 15
+    one = sql.SQL("SELECT {} AS name, md5(string_agg(t::text, ';' ORDER BY t::text)) AS digest FROM cloister.{} t")
+    text = sql.SQL(" UNION ALL ").join(one.format(sql.Literal(name), sql.Identifier(name)) for name in names)
+    digests = {row["name"]: row["digest"] for row in await (await connection.execute(text)).fetchall()}
+    assert all(digests.values()), "each table of the other tenant has rows, or there would be nothing to protect"
+    return digests
+
+
+def _foreign(value: object, seed: Seed) -> Iterator[str]:
+    """What there is of a tenant in a value: its canary and its ids."""
+    shown = repr(value)
+    yield from (word for word in (seed.canary, *seed.ids) if word in shown)
+
+
+def _masked(value: object) -> str:
+    """What two outcomes are compared by: new ids and times apart."""
+    return re.sub(r"UUID\('[^']+'\)|datetime\.datetime\([^)]*\)", "…", repr(value))
+
+
+# ---------------------------------------------------------------- the tests
+
+
+def test_no_statement_is_left_out():
+    assert TENANT_STATEMENTS.keys() | CONTROL_STATEMENTS.keys() == STATEMENTS.keys()
+    assert not TENANT_STATEMENTS.keys() & CONTROL_STATEMENTS.keys()
+
+
+@pytest.mark.parametrize("name", TENANT_STATEMENTS)
+async def test_our_own_parameters_bring_nothing_of_theirs(name, us, them, open_database):
+    async with _undone(open_database, us.tenant) as connection:
+        before = await _everything(connection, them.tenant)
+        await connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(us.tenant)])
+        outcome = await _run(connection, _text_of(name), TENANT_STATEMENTS[name](us.tenant, us))
+        after = await _everything(connection, them.tenant)
+
+    assert outcome.error is None
+    assert outcome.rows or outcome.count, "our own data is there, or the test would prove nothing"
+    assert not list(_foreign(outcome.rows, them))
+    assert before == after
+
+
+@pytest.mark.parametrize("name", TENANT_STATEMENTS)
+@pytest.mark.parametrize("whose", ["our tenant, their ids", "their tenant, their ids", "their tenant, our ids"])
+async def test_their_ids_are_answered_as_if_they_did_not_exist(name, whose, us, them, open_database):
+    ghost = _ghost()
+    tenant, ids, nobody = {
+        "our tenant, their ids": (us.tenant, them, (us.tenant, ghost)),
+        "their tenant, their ids": (them.tenant, them, (ghost.tenant, ghost)),
+        "their tenant, our ids": (them.tenant, us, (ghost.tenant, us)),
+    }[whose]
+    async with _undone(open_database, us.tenant) as connection:
+        before = await _everything(connection, them.tenant)
+        await connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(us.tenant)])
+        outcome = await _run(connection, _text_of(name), TENANT_STATEMENTS[name](tenant, ids))
+        after = await _everything(connection, them.tenant)
+    async with _undone(open_database, us.tenant) as connection:
+        expected = await _run(connection, _text_of(name), TENANT_STATEMENTS[name](*nobody))
+
+    assert not list(_foreign(outcome.rows, them))
+    assert before == after
+    assert (outcome.error, outcome.count) == (expected.error, expected.count)
+    shown = _masked(outcome.rows).replace(f"new-{ids.collection}", "new-999999").replace(ids.canary, "ghost")
+    assert shown == _masked(expected.rows).replace(f"new-{nobody[1].collection}", "new-999999").replace(
+        nobody[1].canary, "ghost"
+    )
+
+
+@pytest.mark.parametrize("name", STRIPPABLE)
+async def test_a_statement_that_forgets_the_tenant_leaks_nothing(name, us, them, open_database):
+    values = {**TENANT_STATEMENTS[name](us.tenant, us), **_both("runs", us, them), **_both("chunks", us, them)}
+    async with _undone(open_database, us.tenant) as connection:
+        before = await _everything(connection, them.tenant)
+        await connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(us.tenant)])
+        outcome = await _run(connection, _text_of(name, stripped=True), values)
+        after = await _everything(connection, them.tenant)
+
+    assert not list(_foreign(outcome.rows, them))
+    assert before == after
+
+
+def _both(parameter: str, us: Seed, them: Seed) -> dict[str, Any]:
+    many = {"runs": [[s.queued, s.running, s.dead] for s in (us, them)], "chunks": [us.chunks, them.chunks]}
+    ours, theirs = many[parameter]
+    return {parameter: [*ours, *theirs]}
+
+
+@pytest.mark.parametrize(
+    "name", ["answers.get", "collections.list", "documents.list", "ingest.list", "keys.list", "search.dense"]
+)
+async def test_it_is_row_level_security_that_holds(name, us, them, shared_settings, servers):
+    """The same statements without their condition, as a role that passes by row-level security, do leak."""
+    url = servers.admin_url.replace("/postgres?", f"/{_name_of(shared_settings)}?")
+    options = "-c search_path=cloister,jobs,public"
+    values = {**TENANT_STATEMENTS[name](us.tenant, us), "answer": them.answer}
+    async with await psycopg.AsyncConnection.connect(url, options=options) as admin:
+        cursor = await admin.execute(_text_of(name, stripped=True).as_string(admin), _plain(values))
+        assert list(_foreign(await cursor.fetchall(), them))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.to_text() if isinstance(value, HalfVector) else value for key, value in values.items()}
+
+
+def _name_of(settings) -> str:
+    return settings.secret("database_url").split("/")[-1].split("?")[0]
+
+
+@pytest.mark.parametrize("connection_was_used", [False, True])
+@pytest.mark.parametrize("name", [name for name in TENANT_STATEMENTS if name not in TOUCH_NO_TABLE])
+async def test_without_a_tenant_it_raises(name, connection_was_used, us, open_database):
+    if connection_was_used:
+        async with open_database.tenant(TenantId(us.tenant)) as connection:
+            await connection.execute("SELECT 1")
+    with pytest.raises(NO_TENANT):
+        async with open_database.control() as connection:
+            await connection.execute(_text_of(name), TENANT_STATEMENTS[name](us.tenant, us))
+
+
+@pytest.mark.parametrize("name", sorted(TOUCH_NO_TABLE))
+def test_what_needs_no_tenant_reads_no_table(name):
+    assert not re.search(r"\b(FROM|JOIN|INTO|UPDATE) (?!unnest)\w", STATEMENTS[name])
+
+
+@pytest.mark.parametrize("name", CONTROL_STATEMENTS)
+async def test_what_is_known_across_tenants_is_no_more_than_it_says(name, us, them, open_database):
+    parameters, columns = CONTROL_STATEMENTS[name]
+    async with _undone(open_database, us.tenant) as connection:
+        before = await _everything(connection, them.tenant)
+        cursor = await connection.execute(STATEMENTS[name], parameters(us))
+        assert {column.name for column in cursor.description or ()} == columns
+        assert them.canary not in repr(await cursor.fetchall())
+        assert await _everything(connection, them.tenant) == before
+
+
+async def test_a_session_wide_tenant_does_not_survive_the_pool(us, open_database):
+    async with open_database.pool.connection() as connection:
+        await connection.execute("SELECT set_config('app.tenant_id', %s, false)", [str(us.tenant)])
+        pid = connection.info.backend_pid
+        seen = await (await connection.execute("SELECT count(*) AS n FROM documents")).fetchone()
+        assert seen["n"] > 0
+
+    with pytest.raises(NO_TENANT):
+        async with open_database.control() as connection:
+            assert connection.info.backend_pid == pid
+            await connection.execute("SELECT count(*) FROM documents")
+
+
+async def test_an_unknown_tenant_sees_nothing(us, open_database, absent_id):
+    async with open_database.tenant(TenantId(absent_id)) as connection:
+        for table in ("documents", "chunks", "chunk_lexemes", f"embeddings_{SPACE}", "api_keys", "answers", "tenants"):
+            assert not await (await connection.execute(f"SELECT 1 FROM {table}")).fetchall()
+
+
+async def test_lexical_candidates_answers_the_connections_tenant_alone(us, them, open_database):
+    """The one function with its owner's rights that reads tenants' rows, so the test of the tenant is its own."""
+    values = TENANT_STATEMENTS["search.lexical"](them.tenant, them)
+    filtered = {**values, "filter": '($."price" == 5)'}
+    async with open_database.tenant(TenantId(us.tenant)) as connection:
+        assert not (await _run(connection, _text_of("search.lexical"), values)).rows
+        assert not (await _run(connection, _text_of("search.lexical"), filtered)).rows
+    async with open_database.tenant(TenantId(them.tenant)) as connection:
+        theirs = (await _run(connection, _text_of("search.lexical"), values)).rows
+        assert {row["chunk_id"] for row in theirs} <= set(them.chunks)
+        assert len(theirs) == 2
+        assert (await _run(connection, _text_of("search.lexical"), filtered)).rows
+
+
+async def test_a_document_cannot_be_given_their_groups(us, them, open_database):
+    values = {**TENANT_STATEMENTS["documents.serve"](us.tenant, us), "acl": them.acl}
+    async with _undone(open_database, us.tenant) as connection:
+        outcome = await _run(connection, _text_of("documents.serve"), values)
+    assert outcome.error is psycopg.errors.ForeignKeyViolation
