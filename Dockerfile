@@ -25,7 +25,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # Drawn here, the encoder's graph needs no time at start and no folder that can be written.
 RUN python -c "from pathlib import Path; from rag.embedding.onnx_encoder import OnnxEncoder; \
-OnnxEncoder.open(Path('/var/lib/cloister'))"
+OnnxEncoder.open(Path('/var/lib/cloister'))" && chmod -R a+rX /var/lib/cloister
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="Cloister" \
@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="Cloister" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin cloister
 COPY --from=build /opt/cloister /opt/cloister
-COPY --from=build --chmod=a+rX /var/lib/cloister /var/lib/cloister
+COPY --from=build /var/lib/cloister /var/lib/cloister
 ENV PATH=/opt/cloister/bin:$PATH \
     PYTHONUTF8=1 \
     CLOISTER_DATA_DIR=/var/lib/cloister \

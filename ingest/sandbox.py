@@ -26,6 +26,7 @@ MIB: Final = 1 << 20
 _LENGTH_BYTES: Final = 8
 _LARGEST_REPLY: Final = 64 * MIB
 _START_SECONDS: Final = 60.0
+_EXIT_SECONDS: Final = 5.0
 _PR_SET_PDEATHSIG: Final = 1
 # Signals that a document cannot bring about: somebody, or the kernel short of memory, ended the child.
 _FROM_OUTSIDE: Final = frozenset((-signal.SIGKILL, -signal.SIGTERM))
@@ -185,8 +186,7 @@ class _Child:
         except TimeoutError as error:
             raise _timed_out(timeout) from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            self._kill()  # a child that closed its pipe is as good as dead; a dead one keeps its own exit code
-            raise _explain_death(await self._process.wait(), timeout) from error
+            raise _explain_death(await self._exit_code(), timeout) from error
         except msgspec.DecodeError as error:
             raise _crashed() from error
         if isinstance(reply, _Ready):
@@ -204,9 +204,18 @@ class _Child:
         while await self._replies.read(MIB):
             pass
 
+    async def _exit_code(self) -> int:
+        """Wait for a child whose pipe has closed; kill it only if it lingers, lest its own exit code be lost."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_EXIT_SECONDS):
+                return await self._process.wait()
+        self._kill()
+        return await self._process.wait()
+
     def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        if self.is_running:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
 
     async def _receive(self) -> _Reply:
         length = int.from_bytes(await self._replies.readexactly(_LENGTH_BYTES))

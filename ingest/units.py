@@ -3,7 +3,7 @@
 import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, Protocol
 
@@ -38,7 +38,7 @@ class PieceCounter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """`text[start:end]`, of so many `pieces`; a chunk that opens with it begins at `cover`.
+    """`text[start:end]`; a chunk that opens with it begins at `cover`, and from there it counts `pieces`.
 
     `cut_cost` is the price of cutting before it; `header` the header row it needs when its table was cut.
     """
@@ -59,7 +59,8 @@ def units_of(blocks: Iterable[Block], text: str, *, counter: PieceCounter, room:
     for block in blocks:
         units.extend(_units_of_block(block, before, text, counter, room))
         before = block
-    return units
+    counts = counter.count_pieces([text[unit.cover : unit.end] for unit in units])
+    return [replace(unit, pieces=count) for unit, count in zip(units, counts, strict=True)]
 
 
 def _units_of_block(block: Block, before: Block | None, text: str, counter: PieceCounter, room: int) -> Iterator[Unit]:
@@ -69,8 +70,7 @@ def _units_of_block(block: Block, before: Block | None, text: str, counter: Piec
     header = _header(block, text)
     previous = block.start
     for span, count in zip(spans, counts, strict=True):
-        parts = _split(span, count, text, counter, room)
-        for start, end in parts:
+        for start, end in _split(span, count, text, counter, room):
             is_first = start == spans[0][0]
             if is_first:
                 cost = _cost_between(before, block, text)
@@ -78,15 +78,8 @@ def _units_of_block(block: Block, before: Block | None, text: str, counter: Piec
                 cost = IN_SENTENCE
             else:
                 cost = _cost_inside(block, previous, header, is_whole=is_whole)
-            yield Unit(
-                cover=block.start if is_first else _cover(block, previous, start, text),
-                start=start,
-                end=end,
-                pieces=count if len(parts) == 1 else counter.count_pieces([text[start:end]])[0],
-                cut_cost=cost,
-                page=block.page,
-                header=None if is_first else header,
-            )
+            cover = block.start if is_first else _cover(block, previous, start, text)
+            yield Unit(cover, start, end, 0, cost, block.page, None if is_first else header)
             previous = end
 
 

@@ -75,7 +75,7 @@ async def open_worker(services: Services) -> AsyncIterator[App]:
     sandbox = Sandbox(timeout=settings.parse_timeout_s, children=settings.worker_concurrency)
     tools = Tools(services.database, services.encoder, sandbox, settings.worker_max_attempts)
     statistics = _Statistics(services)
-    app = services.delivery
+    app = App(connector=services.delivery.connector)  # the tasks are this worker's; the connections are shared
 
     async def document(*, tenant: str, run: str) -> None:
         owner = TenantId(UUID(tenant))

@@ -98,5 +98,5 @@ def _record(scope: HTTPScope, visit: Visit, seconds: float) -> None:
         tenant=who.slug if isinstance(who, Principal) else None,
         key_id=str(who.key_id) if who else None,
         request_id=visit.request_id,
-        outcome="client_gone" if visit.gone and not visit.status else visit.code,
+        outcome=visit.code,
     )

@@ -109,7 +109,8 @@ def describe(routes: Iterable[BaseRoute], *, server: str) -> dict[str, Any]:
 def _operations(routes: Iterable[BaseRoute]) -> Iterator[tuple[HTTPRoute, HTTPRouteHandler]]:
     for route in sorted(routes, key=lambda route: route.path):
         if isinstance(route, HTTPRoute):
-            yield from ((route, handler) for handler in route.route_handlers if handler.operation_id)
+            handlers = sorted(route.route_handlers, key=lambda handler: sorted(handler.http_methods))
+            yield from ((route, handler) for handler in handlers if handler.operation_id)
 
 
 def _schemas(handlers: Iterable[HTTPRouteHandler]) -> tuple[dict[Any, Any], dict[str, Any]]:

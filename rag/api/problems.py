@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, InternalServerException, ValidationException
 
 from rag.api.visits import visit_of
 from rag.errors import (
@@ -65,8 +65,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The response to an error of any kind; an unexpected one is logged and keeps its words to itself."""
     visit = visit_of(request.scope)
-    known = _understood(error)
-    if known.status >= 500 and not isinstance(known, Unavailable) and not visit.gone:  # noqa: PLR2004
+    known = _understood(error, gone=visit.gone)
+    if known.status >= 500 and not isinstance(known, Unavailable):  # noqa: PLR2004
         log.error("request_failed", error=type(error).__qualname__, exc_info=error)
     visit.code = known.code
     problem = Problem(
@@ -87,9 +87,11 @@ def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respons
     )
 
 
-def _understood(error: Exception) -> CloisterError:
+def _understood(error: Exception, *, gone: bool) -> CloisterError:
     if isinstance(error, CloisterError):
         return error
+    if gone and isinstance(error, InternalServerException):  # litestar's word for it
+        return MalformedBody("the connection broke off within the body")
     if isinstance(error, ValidationException):
         return _invalid_parameter(error)
     if isinstance(error, HTTPException) and error.status_code < 500:  # noqa: PLR2004

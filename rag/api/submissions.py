@@ -48,9 +48,14 @@ async def _from_form(external_id: str, form: FormMultiDict) -> Submission:
     filename = file.filename[-_FILENAME_LENGTH:]
     if unstorable(filename) is not None:
         raise InvalidInput("the file's name has a NUL character", pointer="/file")
-    declared = file.headers.get("content-type", _UNTYPED).split(";")[0].strip().lower()
-    media_type = None if declared == _UNTYPED else declared
-    return _submission(external_id, fields, await file.read(), media_type, filename)
+    return _submission(external_id, fields, await file.read(), _declared_type(file), filename)
+
+
+def _declared_type(file: UploadFile) -> str | None:
+    # litestar fills in text/plain where nothing is declared, so the part's own header is looked at.
+    headers = {name.lower(): value for name, value in file.headers.items()}
+    declared = headers.get("content-type", _UNTYPED).split(";")[0].strip().lower()
+    return None if declared == _UNTYPED else declared
 
 
 async def _form(request: Request[Any, Any, Any]) -> FormMultiDict:

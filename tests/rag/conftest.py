@@ -95,9 +95,7 @@ class Owner:
         submission = Submission(external_id=external_id, body=text.encode(), media_type="text/markdown", **more)
         async with self.connect() as connection:
             version = (await read_writing(connection, self.tenant)).chunker_version
-            return await submit(
-                connection, self.delivery, self.tenant, collection, submission, chunker_version=version
-            )
+            return await submit(connection, self.delivery, self.tenant, collection, submission, chunker_version=version)
 
     async def claim(self, receipt: Receipt) -> Run | None:
         """Begin an attempt at it."""

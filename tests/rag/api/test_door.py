@@ -116,4 +116,4 @@ async def test_a_caller_that_goes_away_while_sending_is_not_an_error_of_ours(ser
     }
     with capture_logs() as lines:
         await app(scope, receive, send)
-    assert [(line["event"], line["outcome"]) for line in lines] == [("request", "client_gone")]
+    assert [(line["event"], line["outcome"]) for line in lines] == [("request", "malformed_body")]

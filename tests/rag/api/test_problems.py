@@ -132,10 +132,9 @@ async def test_a_body_where_none_is_read_breaks_nothing(client, house):
 
 
 async def test_a_query_parameter_that_is_wrong_is_pointed_at(client, house):
-    wrong = {"limit=0": "/limit", "limit=101": "/limit", "limit=ten": "/limit", "cursor=!": "/cursor", "status=x": "/status"}
-    for query, pointer in wrong.items():
+    for query in ("limit=0", "limit=101", "limit=ten", "limit=", "cursor=!", "cursor=", "status=x"):
         found = await client.problem("GET", f"/v1/jobs?{query}", 422, "invalid_input", key=house.key)
-        assert found["errors"][0]["pointer"] == pointer
+        assert found["errors"][0]["pointer"] == "/" + query.split("=")[0]
 
 
 async def test_a_database_that_is_away_is_a_503(client, services, house):

@@ -1,0 +1,105 @@
+from uuid import UUID
+
+from rag.retrieval.retriever import Retriever
+
+TEXT = "# Returns\n\nA zebrafork can be returned within 41 days.\n"
+FIELDS = {
+    "chunk_id", "document_id", "external_id", "document_version", "collection", "title", "uri", "heading_path",
+    "page", "text", "highlights", "score", "similarity", "ranks", "metadata", "explain",
+}  # fmt: skip
+
+
+async def search(client, key, **body):
+    response = await client.call("POST", "/v1/search", key=key, json={"query": "zebrafork", **body})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def test_an_answer_has_every_field_of_the_contract(client, house):
+    await house.ingest({"returns": TEXT}, metadata={"brand": "acme"}, uri="https://example.test/returns")
+    found = await search(client, house.key)
+    hit = found["hits"][0]
+    assert set(hit) == FIELDS
+    assert (hit["external_id"], hit["collection"], hit["metadata"]) == ("returns", "kb", {"brand": "acme"})
+    assert set(hit["ranks"]) == {"dense", "lexical"}
+    assert UUID(found["query_id"])
+    assert (found["facets"], found["corrected_query"], found["explain"]) == ({}, None, None)
+    assert found["corpus_version"] >= 1
+    assert found["embedding_space"] == "minilm_l6_v2"
+    assert found["took_ms"] > 0
+
+
+async def test_the_second_time_it_comes_from_the_cache_with_an_id_of_its_own(client, house, other):
+    await house.ingest({"returns": TEXT})
+    first, second = [await search(client, house.key) for _ in range(2)]
+    assert (first["cache"], second["cache"]) == ("miss", "hit")
+    assert first["query_id"] != second["query_id"]
+    assert first["hits"] == second["hits"]
+    assert (await search(client, other.key))["cache"] == "miss"
+
+
+async def test_what_is_asked_for_reaches_the_searcher(client, house):
+    await house.ingest({"a": TEXT, "b": TEXT.replace("41", "42")}, metadata={"brand": "acme"})
+    assert len((await search(client, house.key, limit=1))["hits"]) == 1
+    both = [hit["chunk_id"] for hit in (await search(client, house.key))["hits"]]
+    assert [hit["chunk_id"] for hit in (await search(client, house.key, offset=1))["hits"]] == both[1:]
+    assert (await search(client, house.key, collections=[]))["hits"] == []
+    assert (await search(client, house.key, collections=["kb"]))["hits"]
+    assert (await search(client, house.key, filters={"brand": "bolt"}))["hits"] == []
+    assert (await search(client, house.key, filters={"brand": {"$in": ["acme"]}}))["hits"]
+    assert (await search(client, house.key, filters={}))["hits"]
+    assert (await search(client, house.key, mode="semantic"))["hits"][0]["ranks"]["lexical"] is None
+    marked = (await search(client, house.key, highlight=True))["hits"][0]
+    assert [marked["text"][start:end].lower() for start, end in marked["highlights"]] == ["zebrafork"]
+    explained = await search(client, house.key, explain=True)
+    assert explained["explain"]
+    assert explained["hits"][0]["explain"]
+
+
+async def test_a_field_that_is_wrong_is_pointed_at(client, house):
+    wrong = [
+        ({}, "/query"),
+        ({"query": ""}, "/query"),
+        ({"query": " \n\t"}, "/query"),
+        ({"query": 3}, "/query"),
+        ({"query": "x" * 2001}, "/query"),
+        ({"query": "a\x00b"}, "/query"),
+        ({"query": "x", "limit": 0}, "/limit"),
+        ({"query": "x", "limit": 101}, "/limit"),
+        ({"query": "x", "limit": "10"}, "/limit"),
+        ({"query": "x", "offset": -1}, "/offset"),
+        ({"query": "x", "offset": 1001}, "/offset"),
+        ({"query": "x", "mode": "psychic"}, "/mode"),
+        ({"query": "x", "collections": "kb"}, "/collections"),
+        ({"query": "x", "collections": [""]}, "/collections/0"),
+        ({"query": "x", "collections": ["kb"] * 51}, "/collections"),
+        ({"query": "x", "filters": []}, "/filters"),
+        ({"query": "x", "filters": {"$and": 3}}, "/filters/$and"),
+        ({"query": "x", "filters": {"a/b": {"$near": 3}}}, "/filters/a~1b/$near"),
+        ({"query": "x", "filters": {"a": "\x00"}}, "/filters/a"),
+        ({"query": "x", "tenant": "bolt"}, "/tenant"),
+    ]
+    for body, pointer in wrong:
+        found = await client.problem("POST", "/v1/search", 422, "invalid_input", key=house.key, json=body)
+        assert [fault["pointer"] for fault in found["errors"]] == [pointer], body
+
+
+async def test_a_collection_of_another_tenant_is_one_that_is_not_there(client, house, other):
+    path = "/v1/collections"
+    assert (await client.call("POST", path, key=other.key, json={"name": "vault"})).status_code == 201
+    told = [
+        await client.problem(
+            "POST", "/v1/search", 404, "not_found", key=house.key, json={"query": "x", "collections": [name]}
+        )
+        for name in ("vault", "never")
+    ]
+    assert told[0]["detail"].replace("vault", "never") == told[1]["detail"]
+
+
+async def test_without_a_cache_a_search_is_made_anew(client, services, house):
+    assert not isinstance(services.searcher, Retriever)
+    await services.cache.close()
+    await house.ingest({"returns": TEXT})
+    for _ in range(2):
+        found = await search(client, house.key)
+        assert found["hits"]
