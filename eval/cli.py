@@ -43,7 +43,7 @@ def run() -> None:
     """Measure one part of the service, and keep the figures in a run directory."""
 
 
-class _Modes(click.ParamType):
+class _Modes(click.ParamType[tuple[Mode, ...]]):
     name = "modes"
 
     def convert(
@@ -138,7 +138,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 def tune(data: tuple[Path, ...], keep: bool, as_json: bool) -> None:
     """Search once, then score the hybrid ranking over a grid of fusion weights."""
     from eval.datasets import read_dataset
-    from eval.tuning import Grid, tune_fusion
+    from eval.tuning import tune_fusion
 
     datasets = [read_dataset(path) for path in data]
 
@@ -155,9 +155,7 @@ def tune(data: tuple[Path, ...], keep: bool, as_json: bool) -> None:
 @group.command("fit-gate")
 @several_option
 @click.option("--check", multiple=True, type=folder, help="A data set whose questions all have an answer.")
-@click.option(
-    "--group-by", default="article", show_default=True, help="The metadata field that says what is one source."
-)
+@click.option("--group-by", default="article", show_default=True, help="The metadata field that names a source.")
 @click.option(
     "--false-refusals",
     default=0.05,

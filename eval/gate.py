@@ -1,6 +1,6 @@
 """Fitting the sufficiency gate: the page.
 
-    sources in two halves -> each question asked of both -> evidence -> logistic -> threshold -> figures on held-out sources
+    sources in two halves -> each question asked of both -> evidence -> logistic -> threshold -> held-out figures
 
 A question is answerable where its relevant documents are, and not where the sources that they belong to are missing.
 That is a gap in the corpus. A question whose passage is there and does not answer it is another matter, which the
@@ -137,7 +137,7 @@ def auroc(scores: Floats, answerable: Bools) -> float:
 def held_out(examples: Sequence[Example], *, false_refusals: float, splits: int = _SPLITS) -> HeldOut:
     """Fit on a random half of the sources and look at the other half, `splits` times."""
     signs, answerable = _arrays(examples)
-    sources = np.array(["\n".join((example.dataset, example.source)) for example in examples])
+    sources = np.array([f"{example.dataset}\n{example.source}" for example in examples])
     generator = np.random.default_rng(_SEED)
     figures = []
     for _ in range(splits):
@@ -146,10 +146,7 @@ def held_out(examples: Sequence[Example], *, false_refusals: float, splits: int 
         gate, _ = fit_gate(signs[train], answerable[train], false_refusals=false_refusals)
         logits, truth = gate.logits(signs[~train]), answerable[~train]
         figures.append((auroc(logits, truth), np.mean(logits[truth] < 0), np.mean(logits[~truth] < 0)))
-    spreads = [
-        Spread(round(float(np.mean(column)), 4), round(float(np.std(column)), 4))
-        for column in zip(*figures, strict=True)
-    ]
+    spreads = [_spread(column) for column in zip(*figures, strict=True)]
     return HeldOut(auroc=spreads[0], false_refusals=spreads[1], gaps_refused=spreads[2])
 
 
@@ -222,6 +219,10 @@ def _logistic(features: Floats, labels: Bools) -> Floats:
         if np.abs(step).max() < 1e-8:  # noqa: PLR2004 - far below the digits that are kept
             break
     return weights
+
+
+def _spread(figures: Sequence[float]) -> Spread:
+    return Spread(round(float(np.mean(figures)), 4), round(float(np.std(figures)), 4))
 
 
 def _refused(gate: Gate, examples: Sequence[Example]) -> Refused:

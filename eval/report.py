@@ -1,8 +1,11 @@
 """A run on disk, and two runs side by side.
 
-<stamp>-retrieval-<data set>/config.json   what the figures depend on
-                             metrics.json  means, and every metric of every query
-                             run.<mode>.trec   the rankings, for trec_eval and its kin
+    <stamp>-retrieval-<data set>/
+        config.json       what the figures depend on
+        metrics.json      means, and every metric of every query
+        run.<mode>.trec   the rankings, for trec_eval and its kin
+
+Nothing in it needs this program to be read.
 """
 
 import os
@@ -23,6 +26,7 @@ from rag.embedding.base import Embedder
 from rag.errors import Conflict, InvalidInput
 
 PRIMARY: Final = "ndcg@10"
+NO_QUALITY: Final = frozenset({"judged@10"})  # says how far to trust the others; more is not better
 _PACKAGES: Final = ("cloister", "numpy", "onnxruntime", "pgvector", "psycopg", "tokenizers", "unstructured")
 _LEGS: Final[tuple[Mode, ...]] = ("semantic", "keyword")
 _MOVED: Final = 10
@@ -148,7 +152,7 @@ def fusion_gain(measured: Mapping[Mode, Measured]) -> Gain | None:
 def differences(ours: PerQuery, theirs: PerQuery) -> dict[str, Difference]:
     """The difference in each metric over the queries that both have."""
     shared = [query for query in ours if query in theirs]
-    names = ours[shared[0]] if shared else {}
+    names = [name for name in (ours[shared[0]] if shared else {}) if name not in NO_QUALITY]
     return {
         name: difference([ours[query][name] for query in shared], [theirs[query][name] for query in shared])
         for name in names

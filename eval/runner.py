@@ -1,6 +1,8 @@
 """A retrieval run: the page.
 
-corpus in service -> each query in each mode -> chunks to documents -> metrics -> a run to keep
+    corpus in service -> each query in each mode -> chunks to documents -> metrics -> a run to keep
+
+What is measured is what is served: the same ingestion, the same searcher, only the cache is passed by.
 """
 
 from collections.abc import Callable, Sequence

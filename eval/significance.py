@@ -74,5 +74,5 @@ def bootstrap_interval(
 
 
 def _all_signs(count: int) -> Floats:
-    bits = np.arange(2**count)[:, None] >> np.arange(count)
-    return (bits & 1) * 2.0 - 1.0
+    bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
+    return np.where(bits, 1.0, -1.0)

@@ -67,7 +67,17 @@ def configure_logging(form: str = "auto", level: str = "info") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[_Bridge(logging.WARNING)], level=logging.WARNING, force=True)
+    # Its one warning repeats what is raised, and a task that is to be tried again is no error.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
+
+
+class _Bridge(logging.Handler):
+    """What a library has to say, as one of our lines; without its traceback, which may quote a document."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning("library", library=record.name, says=record.getMessage()[:500])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from ingest.source import SourceFile, source_files
 from rag.services import Services
 
 _SHOWN = 50
+_LOOK_S = 5.0
 _DEAD_LETTERS = 3
 
 
@@ -59,20 +60,37 @@ async def run_load(load: Load, files: list[SourceFile]) -> LoadReport:
 @asynccontextmanager
 async def worker_at_hand(services: Services) -> AsyncIterator[None]:
     """See to it that somebody works: the workers that run, or else one in this process, for as long as this lasts."""
+    caller = asyncio.current_task()
+    substitute = asyncio.create_task(_work_if_nobody_does(services))
+
+    def end_the_wait(ended: asyncio.Task[None]) -> None:
+        if caller is not None and not ended.cancelled():
+            caller.cancel()  # nobody works any more: what is waited for will not come
+
+    substitute.add_done_callback(end_the_wait)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if substitute.done() and (error := substitute.exception()):
+            raise error from None
+        raise
+    finally:
+        substitute.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await substitute
+
+
+async def _work_if_nobody_does(services: Services) -> None:
+    # Looked at again and again: a worker that was killed counts as alive for half a minute.
     from ingest.worker import work
     from rag.store.delivery import workers_alive
 
-    async with services.database.control() as connection:
-        if await workers_alive(connection):
-            yield
-            return
-    own = asyncio.create_task(work(services, signals=False))
-    try:
-        yield
-    finally:
-        own.cancel()
-        with suppress(asyncio.CancelledError):
-            await own
+    while True:
+        async with services.database.control() as connection:
+            alive = await workers_alive(connection)
+        if not alive:
+            await work(services)
+        await asyncio.sleep(_LOOK_S)
 
 
 def _print(report: LoadReport, *, as_json: bool) -> None:

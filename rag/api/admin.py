@@ -20,9 +20,7 @@ _DEFAULT_SCOPES: Final = {"secret": [Scope.SEARCH, Scope.ANSWER], "publishable":
 
 
 @get("/v1/admin/tenants", operation_id="listTenants", tags=["admin"], summary="List tenants", opt=OPERATOR)
-async def list_tenants(
-    database: NamedDependency[Database], limit: Limit = 20, cursor: Cursor = None
-) -> TenantPage:
+async def list_tenants(database: NamedDependency[Database], limit: Limit = 20, cursor: Cursor = None) -> TenantPage:
     """Every tenant by slug, with its counts."""
     after = decode_cursor(cursor, str) or ""
     async with database.control() as connection:

@@ -96,6 +96,11 @@ async def test_the_answer_says_what_is_missing(client, keys):
 
 async def test_access_comes_before_the_body_is_looked_at(client, keys):
     await client.problem(
-        "POST", "/v1/answers", 403, "forbidden", key=keys["search"], content=b"{",
+        "POST",
+        "/v1/answers",
+        403,
+        "forbidden",
+        key=keys["search"],
+        content=b"{",
         headers={"Content-Type": "text/plain"},
     )

@@ -1,5 +1,6 @@
 from uuid import uuid4
 
+from rag.domain import Scope
 from rag.store.keys import create_key
 
 QUESTION = "How many days do I have to return a zebrafork?"
@@ -45,8 +46,8 @@ async def test_another_tenants_answer_is_one_that_is_not_there(client, house, ot
 async def test_an_answer_from_a_document_that_the_reader_may_not_see_is_not_there(client, services, house):
     await house.ingest(DOCUMENT, groups=["leads"])
     async with services.database.tenant(house.tenant) as connection:
-        lead, _ = await create_key(connection, house.tenant, scopes=["answer"], groups=["leads"])
-        staff, _ = await create_key(connection, house.tenant, scopes=["answer"], groups=["staff"])
+        lead, _ = await create_key(connection, house.tenant, scopes=[Scope.ANSWER], groups=["leads"])
+        staff, _ = await create_key(connection, house.tenant, scopes=[Scope.ANSWER], groups=["staff"])
     answer = await ask(client, lead)
     assert answer["status"] == "answered"
     await client.problem("GET", f"/v1/answers/{answer['id']}", 404, "not_found", key=staff)

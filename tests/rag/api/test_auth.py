@@ -54,8 +54,16 @@ async def test_the_public_ones_are_open(client, services):
 @pytest.mark.parametrize(
     "header",
     [
-        "", "Bearer", "Bearer ", "Basic {key}", "{key}", "Bearer clo_sk_nonsense", "Bearer {unknown}",
-        "Bearer {key}x", "Bearer {key} {key}", "Bearer \xe9",
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic {key}",
+        "{key}",
+        "Bearer clo_sk_nonsense",
+        "Bearer {unknown}",
+        "Bearer {key}x",
+        "Bearer {key} {key}",
+        "Bearer \xe9",
     ],
 )
 async def test_what_is_not_a_key_is_refused(client, house, header):

@@ -27,8 +27,7 @@ def test_no_cursor_is_the_beginning():
 
 @pytest.mark.parametrize(
     "cursor",
-    ["", "!", "a", "zz", "\N{GRINNING FACE}", "W" * 4096]
-    + [encode_cursor(key) for key in (3, "a\x00b", ["x"], None)],
+    ["", "!", "a", "zz", "\N{GRINNING FACE}", "W" * 4096] + [encode_cursor(key) for key in (3, "a\x00b", ["x"], None)],
 )
 def test_a_cursor_that_is_not_ours_is_refused_at_its_parameter(cursor):
     with pytest.raises(InvalidInput) as caught:

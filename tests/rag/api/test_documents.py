@@ -1,3 +1,4 @@
+from rag.domain import Scope
 from rag.store.keys import create_key
 
 KB = "/v1/collections/kb/documents"
@@ -82,9 +83,9 @@ async def test_a_reader_sees_what_its_groups_open_and_a_writer_all(client, servi
     await house.ingest({"open": "For all of the house."})
     await house.ingest({"closed": "For the leads of the house."}, groups=["leads"])
     async with services.database.tenant(house.tenant) as connection:
-        leads, _ = await create_key(connection, house.tenant, scopes=["search"], groups=["leads"])
-        staff, _ = await create_key(connection, house.tenant, scopes=["search"], groups=["staff"])
-        writer, _ = await create_key(connection, house.tenant, scopes=["ingest"])
+        leads, _ = await create_key(connection, house.tenant, scopes=[Scope.SEARCH], groups=["leads"])
+        staff, _ = await create_key(connection, house.tenant, scopes=[Scope.SEARCH], groups=["staff"])
+        writer, _ = await create_key(connection, house.tenant, scopes=[Scope.INGEST])
     for key, visible in ((leads, ["closed", "open"]), (staff, ["open"]), (writer, ["closed", "open"])):
         page = (await client.call("GET", KB, key=key)).json()
         assert [found["external_id"] for found in page["data"]] == visible

@@ -97,7 +97,8 @@ async def test_the_metrics_count_by_route_and_not_by_whatever_a_caller_makes_up(
 async def test_a_caller_that_goes_away_while_sending_is_not_an_error_of_ours(services, house):
     app = create_app(services=services)
     request = httpx.Request(
-        "POST", "http://cloister.test/v1/search",
+        "POST",
+        "http://cloister.test/v1/search",
         headers={"Authorization": f"Bearer {house.key}", "Content-Type": "application/json"},
     )
     messages = [{"type": "http.request", "body": b'{"que', "more_body": True}, {"type": "http.disconnect"}]
@@ -110,9 +111,17 @@ async def test_a_caller_that_goes_away_while_sending_is_not_an_error_of_ours(ser
         sent.append(message)
 
     scope = {
-        "type": "http", "method": "POST", "path": "/v1/search", "raw_path": b"/v1/search", "query_string": b"",
-        "headers": [(name.lower(), value) for name, value in request.headers.raw], "scheme": "http",
-        "server": ("cloister.test", 80), "client": ("127.0.0.1", 1), "root_path": "", "http_version": "1.1",
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/search",
+        "raw_path": b"/v1/search",
+        "query_string": b"",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "scheme": "http",
+        "server": ("cloister.test", 80),
+        "client": ("127.0.0.1", 1),
+        "root_path": "",
+        "http_version": "1.1",
     }
     with capture_logs() as lines:
         await app(scope, receive, send)

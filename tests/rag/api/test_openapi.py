@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -122,3 +123,10 @@ def test_it_is_the_same_each_time(services):
     first, second = (describe(create_app(services=services).routes, server="/") for _ in range(2))
     assert json.dumps(first) == json.dumps(second)
     assert msgspec.json.encode(first)
+
+
+def test_every_route_is_on_the_page(services):
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text("utf-8")
+    described = describe(create_app(services=services).routes, server="/")
+    for method, path, _ in operations(described):
+        assert f"| `{method} {path}` |" in page, (method, path)

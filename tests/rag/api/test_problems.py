@@ -92,11 +92,19 @@ async def test_a_method_that_is_not_there_names_those_that_are(client, house):
 async def test_a_body_must_be_json_and_say_so(client, house):
     for headers in ({"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}, {}):
         await client.problem(
-            "POST", "/v1/search", 415, "unsupported_media_type", key=house.key, content=b'{"query":"x"}',
+            "POST",
+            "/v1/search",
+            415,
+            "unsupported_media_type",
+            key=house.key,
+            content=b'{"query":"x"}',
             headers=headers,
         )
     response = await client.call(
-        "POST", "/v1/search", key=house.key, content=b'{"query":"x"}',
+        "POST",
+        "/v1/search",
+        key=house.key,
+        content=b'{"query":"x"}',
         headers={"Content-Type": "Application/JSON; charset=utf-8"},
     )
     assert response.status_code == 200
@@ -121,7 +129,12 @@ async def test_a_body_over_the_bound_is_refused_announced_or_not(client, house, 
 
     for content in (large, chunks()):
         await client.problem(
-            "POST", "/v1/search", 413, "too_large", key=house.key, content=content,
+            "POST",
+            "/v1/search",
+            413,
+            "too_large",
+            key=house.key,
+            content=content,
             headers={"Content-Type": "application/json"},
         )
 
@@ -140,7 +153,5 @@ async def test_a_query_parameter_that_is_wrong_is_pointed_at(client, house):
 async def test_a_database_that_is_away_is_a_503(client, services, house):
     assert (await client.call("POST", "/v1/search", key=house.key, json={"query": "x"})).status_code == 200
     await services.database.close()
-    found = await client.problem(
-        "POST", "/v1/search", 503, "database_unavailable", key=house.key, json={"query": "y"}
-    )
+    found = await client.problem("POST", "/v1/search", 503, "database_unavailable", key=house.key, json={"query": "y"})
     assert int(found["headers"]["retry-after"]) >= 1

@@ -100,8 +100,10 @@ async def test_a_form_field_that_is_wrong_is_pointed_at(client, house):
     [
         b"--x\r\nConten",
         b'--x\r\nContent-Disposition: form-data; name="title"\r\n\r\nhel\xfflo\r\n--x--\r\n',
-        b'--x\r\nContent-Disposition: form-data; name="title"\r\nContent-Type: text/plain; charset=no\r\n\r\na'
-        b"\r\n--x--\r\n",
+        (
+            b'--x\r\nContent-Disposition: form-data; name="title"\r\nContent-Type: text/plain; charset=no\r\n\r\na'
+            b"\r\n--x--\r\n"
+        ),
         b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 50 + b"--x--\r\n",
     ],
 )
@@ -119,7 +121,12 @@ async def test_a_form_without_a_boundary(client, house):
 async def test_other_media_types_are_refused(client, house):
     for media_type in ("text/markdown", "application/pdf", "application/x-www-form-urlencoded"):
         await client.problem(
-            "PUT", PATH, 415, "unsupported_media_type", key=house.key, content=b"x",
+            "PUT",
+            PATH,
+            415,
+            "unsupported_media_type",
+            key=house.key,
+            content=b"x",
             headers={"Content-Type": media_type},
         )
 
@@ -138,7 +145,5 @@ async def test_content_over_the_bound_is_refused_in_either_form(client, house, s
 async def test_an_external_id_has_a_bound(client, house):
     base = "/v1/collections/kb/documents/"
     assert (await client.call("PUT", base + "x" * 512, key=house.key, json={"text": "x"})).status_code == 202
-    found = await client.problem(
-        "PUT", base + "x" * 513, 422, "invalid_input", key=house.key, json={"text": "x"}
-    )
+    found = await client.problem("PUT", base + "x" * 513, 422, "invalid_input", key=house.key, json={"text": "x"})
     assert found["errors"][0]["pointer"] == "/external_id"

@@ -1,23 +1,62 @@
-"""A database that a whole module reads and none of its tests changes."""
+"""A database that a whole module reads and no test changes, with two tenants in it that have the same kind of data."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+import pytest_asyncio
 from procrastinate import App
 
+from rag.domain import Answer, JobError, TenantId, Usage
 from rag.embedded import EmbeddedServers
 from rag.settings import Secret, Settings
-from rag.store.database import Database
+from rag.store.answers import keep_answer
+from rag.store.collections import create_collection
+from rag.store.corpus import Corpus, read_corpus, refresh_statistics
+from rag.store.database import Connection, Database
 from rag.store.delivery import delivery_app
+from rag.store.ingestion import fail
+from rag.store.keys import create_key
+from rag.store.statements import statement
 
 _NUMBER = count()
 
-Seed = Callable[[Database, App], Awaitable[object]]
+Sower = Callable[[Database, App], Awaitable[object]]
+
+
+class Seed(NamedTuple):
+    """What a tenant has, by the names of the statements' parameters."""
+
+    tenant: UUID
+    canary: str
+    word: str  # stands in its documents and nowhere else; may be asked for
+    collection: int
+    acl: int
+    document: UUID  # serves version 2
+    bare_document: UUID
+    bare_chunk: UUID  # has no lexemes and no vectors yet
+    chunks: list[UUID]
+    hashes: list[bytes]
+    queued: UUID
+    running: UUID
+    lease: UUID
+    dead: UUID
+    succeeded: UUID
+    answer: UUID
+    key: UUID
+
+    @property
+    def ids(self) -> set[str]:
+        """Every id of it, as text."""
+        own = {value for value in self if isinstance(value, UUID)}
+        return {str(value) for value in own | set(self.chunks)}
 
 
 def _in_database(url: str, name: str) -> str:
@@ -41,10 +80,10 @@ def shared_settings(servers: EmbeddedServers, template: str, data_dir: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def sow(shared_settings: Settings) -> Callable[[Seed], object]:
+def sow(shared_settings: Settings) -> Callable[[Sower], object]:
     """Fill the module's database by a coroutine that is given a pool and a queue; gives back what it returns."""
 
-    async def run(seed: Seed) -> object:
+    async def run(seed: Sower) -> object:
         url = shared_settings.secret("database_url")
         database = await Database.open(url, size=2)
         try:
@@ -66,3 +105,154 @@ def owner_url(settings: Settings) -> str:
 def admin_url(settings: Settings, servers: EmbeddedServers) -> str:
     """The test's own database, as the superuser."""
     return _in_database(servers.admin_url, urlsplit(settings.secret("database_url")).path[1:])
+
+
+@pytest.fixture(scope="module")
+def tenants(sow, owners) -> tuple[Seed, Seed]:
+    """Us and them, with the same kind of data."""
+
+    async def both(database: Database, delivery) -> tuple[Seed, Seed]:
+        ours = await _seed(owners, database, delivery, "first", "axolotl")
+        return ours, await _seed(owners, database, delivery, "second", "quokka")
+
+    return sow(both)
+
+
+@pytest.fixture
+def us(tenants: tuple[Seed, Seed]) -> Seed:
+    return tenants[0]
+
+
+@pytest.fixture
+def them(tenants: tuple[Seed, Seed]) -> Seed:
+    return tenants[1]
+
+
+@pytest.fixture
+def ghost() -> Seed:
+    return _ghost()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def open_database(tenants: tuple[Seed, Seed], shared_settings) -> AsyncIterator[Database]:
+    opened = await Database.open(shared_settings.secret("database_url"), size=1)
+    yield opened
+    await opened.close()
+
+
+async def _seed(owners, database: Database, delivery, slug: str, canary: str) -> Seed:
+    owner = await owners(database, delivery, slug)
+    tenant = owner.tenant
+    text = f"The {canary} brake lever stops the wheel.\n\nIts {canary} cable is an {canary[::-1]}."
+    private = {"groups": [f"{canary}-staff"], "metadata": {"brand": canary, "price": 5}, "title": f"{canary} manual"}
+    await owner.serve("doc", f"An older {canary} text.", title=canary, uri=f"https://{canary}.example")
+    served = await owner.serve("doc", text, metadata={"brand": canary, "price": 5}, title=canary, uri=canary)
+    await owner.serve("private", f"Only staff know the {canary} brake.", **private)
+    async with owner.connect() as connection:
+        await refresh_statistics(connection, tenant)
+    bare = await owner.serve("bare", f"Nothing about the {canary}.", metadata={"brand": canary})
+    running = await owner.put("running", f"{canary} under way")
+    dead = await owner.put("dead", f"{canary} that will not parse", **private)
+    queued = await owner.put("bare", f"{canary} in the queue")
+    async with owner.connect() as connection:
+        await create_collection(connection, tenant, f"{canary}-den")
+    attempt, lost = await owner.claim(running), await owner.claim(dead)
+    async with owner.connect() as connection:
+        await fail(connection, tenant, lost, JobError("unreadable_document", canary, "parsing", canary), state="dead")
+        _, key = await create_key(connection, tenant, name=canary, groups=[canary])
+        corpus = await read_corpus(connection, owner.principal)
+        answer = _answer(canary)
+        await keep_answer(
+            connection,
+            tenant,
+            answer,
+            key=key,
+            question=canary,
+            corpus_version=1,
+            space="minilm_l6_v2",
+            acl=corpus.acl_ids,
+            passages=[{"text": canary}],
+        )
+        bare_chunk = await _bare_chunk(connection, tenant, bare.document_id, corpus)
+        rows = await (await connection.execute("SELECT chunk_id, content_sha256 FROM chunks")).fetchall()
+    return Seed(
+        tenant=tenant,
+        canary=canary,
+        word=canary[::-1],
+        collection=corpus.collections[0].collection_id,
+        acl=corpus.acl_ids[0],
+        document=served.document_id,
+        bare_document=bare.document_id,
+        bare_chunk=bare_chunk,
+        chunks=[row["chunk_id"] for row in rows],
+        hashes=[row["content_sha256"] for row in rows],
+        queued=queued.job_id,
+        running=running.job_id,
+        lease=attempt.lease,
+        dead=dead.job_id,
+        succeeded=served.job_id,
+        answer=answer.id,
+        key=key,
+    )
+
+
+def _answer(canary: str) -> Answer:
+    return Answer(
+        id=uuid4(),
+        status="answered",
+        text=canary,
+        sentences=[],
+        citations=[],
+        refusal=None,
+        confidence=1.0,
+        gateway="extractive",
+        model=None,
+        usage=Usage(),
+        took_ms=1.0,
+        request_id="",
+    )
+
+
+async def _bare_chunk(connection: Connection, tenant: TenantId, document: UUID, corpus: Corpus) -> UUID:
+    seed = {"tenant": tenant, "document": document, "collection": corpus.collections[0].collection_id}
+    values = {
+        **seed,
+        "chunk": uuid4(),
+        "version": 1,
+        "ordinal": 500,
+        "acl": corpus.acl_ids[0],
+        "text": "bare",
+        "heading_path": [],
+        "context": "",
+        "page": None,
+        "start": 0,
+        "end": 4,
+        "tokens": 1,
+        "pieces": 1,
+        "sha256": os.urandom(32),
+    }
+    await connection.execute(statement("chunks.insert"), values)
+    return values["chunk"]
+
+
+def _ghost() -> Seed:
+    """The ids of a tenant that never was."""
+    return Seed(
+        tenant=uuid4(),
+        canary="ghost",
+        word="tsohg",
+        collection=999_999,
+        acl=999_999,
+        document=uuid4(),
+        bare_document=uuid4(),
+        bare_chunk=uuid4(),
+        chunks=[uuid4()],
+        hashes=[os.urandom(32)],
+        queued=uuid4(),
+        running=uuid4(),
+        lease=uuid4(),
+        dead=uuid4(),
+        succeeded=uuid4(),
+        answer=uuid4(),
+        key=uuid4(),
+    )

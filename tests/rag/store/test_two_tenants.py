@@ -14,18 +14,12 @@ from uuid import UUID, uuid4
 import numpy as np
 import psycopg
 import pytest
-import pytest_asyncio
 from pgvector import HalfVector, SparseVector
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from rag.domain import Answer, JobError, TenantId, Usage
-from rag.store.answers import keep_answer
-from rag.store.collections import create_collection
-from rag.store.corpus import Corpus, read_corpus, refresh_statistics
+from rag.domain import TenantId
 from rag.store.database import Connection, Database
-from rag.store.ingestion import fail
-from rag.store.keys import create_key
 from rag.store.statements import STATEMENTS
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -46,34 +40,7 @@ NO_TENANT = (
 )
 
 
-class Seed(NamedTuple):
-    """What a tenant has, by the names of the statements' parameters."""
-
-    tenant: UUID
-    canary: str
-    word: str  # stands in its documents and nowhere else; may be asked for
-    collection: int
-    acl: int
-    document: UUID  # serves version 2
-    bare_document: UUID
-    bare_chunk: UUID  # has no lexemes and no vectors yet
-    chunks: list[UUID]
-    hashes: list[bytes]
-    queued: UUID
-    running: UUID
-    lease: UUID
-    dead: UUID
-    succeeded: UUID
-    answer: UUID
-    key: UUID
-
-    @property
-    def ids(self) -> set[str]:
-        """Every id of it, as text."""
-        own = {value for value in self if isinstance(value, UUID)}
-        return {str(value) for value in own | set(self.chunks)}
-
-
+Seed = Any  # tests/rag/store/conftest.py describes it
 Parameters = Callable[[UUID, Seed], dict[str, Any]]
 
 
@@ -329,155 +296,6 @@ def _text_of(name: str, *, stripped: bool = False) -> sql.Composable:
     )
 
 
-# ---------------------------------------------------------------- the two tenants
-
-
-async def _seed(owners, database: Database, delivery, slug: str, canary: str) -> Seed:
-    owner = await owners(database, delivery, slug)
-    tenant = owner.tenant
-    text = f"The {canary} brake lever stops the wheel.\n\nIts {canary} cable is an {canary[::-1]}."
-    private = {"groups": [f"{canary}-staff"], "metadata": {"brand": canary, "price": 5}, "title": f"{canary} manual"}
-    await owner.serve("doc", f"An older {canary} text.", title=canary, uri=f"https://{canary}.example")
-    served = await owner.serve("doc", text, metadata={"brand": canary, "price": 5}, title=canary, uri=canary)
-    await owner.serve("private", f"Only staff know the {canary} brake.", **private)
-    async with owner.connect() as connection:
-        await refresh_statistics(connection, tenant)
-    bare = await owner.serve("bare", f"Nothing about the {canary}.", metadata={"brand": canary})
-    running = await owner.put("running", f"{canary} under way")
-    dead = await owner.put("dead", f"{canary} that will not parse", **private)
-    queued = await owner.put("bare", f"{canary} in the queue")
-    async with owner.connect() as connection:
-        await create_collection(connection, tenant, f"{canary}-den")
-    attempt, lost = await owner.claim(running), await owner.claim(dead)
-    async with owner.connect() as connection:
-        await fail(connection, tenant, lost, JobError("unreadable_document", canary, "parsing", canary), state="dead")
-        _, key = await create_key(connection, tenant, name=canary, groups=[canary])
-        corpus = await read_corpus(connection, owner.principal)
-        answer = _answer(canary)
-        await keep_answer(
-            connection,
-            tenant,
-            answer,
-            key=key,
-            question=canary,
-            corpus_version=1,
-            space=SPACE,
-            acl=corpus.acl_ids,
-            passages=[{"text": canary}],
-        )
-        bare_chunk = await _bare_chunk(connection, tenant, bare.document_id, corpus)
-        rows = await (await connection.execute("SELECT chunk_id, content_sha256 FROM chunks")).fetchall()
-    return Seed(
-        tenant=tenant,
-        canary=canary,
-        word=canary[::-1],
-        collection=corpus.collections[0].collection_id,
-        acl=corpus.acl_ids[0],
-        document=served.document_id,
-        bare_document=bare.document_id,
-        bare_chunk=bare_chunk,
-        chunks=[row["chunk_id"] for row in rows],
-        hashes=[row["content_sha256"] for row in rows],
-        queued=queued.job_id,
-        running=running.job_id,
-        lease=attempt.lease,
-        dead=dead.job_id,
-        succeeded=served.job_id,
-        answer=answer.id,
-        key=key,
-    )
-
-
-def _answer(canary: str) -> Answer:
-    return Answer(
-        id=uuid4(),
-        status="answered",
-        text=canary,
-        sentences=[],
-        citations=[],
-        refusal=None,
-        confidence=1.0,
-        gateway="extractive",
-        model=None,
-        usage=Usage(),
-        took_ms=1.0,
-        request_id="",
-    )
-
-
-async def _bare_chunk(connection: Connection, tenant: TenantId, document: UUID, corpus: Corpus) -> UUID:
-    seed = {"tenant": tenant, "document": document, "collection": corpus.collections[0].collection_id}
-    values = {
-        **seed,
-        "chunk": uuid4(),
-        "version": 1,
-        "ordinal": 500,
-        "acl": corpus.acl_ids[0],
-        "text": "bare",
-        "heading_path": [],
-        "context": "",
-        "page": None,
-        "start": 0,
-        "end": 4,
-        "tokens": 1,
-        "pieces": 1,
-        "sha256": os.urandom(32),
-    }
-    await connection.execute(STATEMENTS["chunks.insert"], values)
-    return values["chunk"]
-
-
-def _ghost() -> Seed:
-    """The ids of a tenant that never was."""
-    return Seed(
-        tenant=uuid4(),
-        canary="ghost",
-        word="tsohg",
-        collection=999_999,
-        acl=999_999,
-        document=uuid4(),
-        bare_document=uuid4(),
-        bare_chunk=uuid4(),
-        chunks=[uuid4()],
-        hashes=[os.urandom(32)],
-        queued=uuid4(),
-        running=uuid4(),
-        lease=uuid4(),
-        dead=uuid4(),
-        succeeded=uuid4(),
-        answer=uuid4(),
-        key=uuid4(),
-    )
-
-
-@pytest.fixture(scope="module")
-def tenants(sow, owners) -> tuple[Seed, Seed]:
-    """Us and them, with the same kind of data."""
-
-    async def both(database: Database, delivery) -> tuple[Seed, Seed]:
-        ours = await _seed(owners, database, delivery, "first", "axolotl")
-        return ours, await _seed(owners, database, delivery, "second", "quokka")
-
-    return sow(both)
-
-
-@pytest.fixture
-def us(tenants: tuple[Seed, Seed]) -> Seed:
-    return tenants[0]
-
-
-@pytest.fixture
-def them(tenants: tuple[Seed, Seed]) -> Seed:
-    return tenants[1]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def open_database(tenants: tuple[Seed, Seed], shared_settings) -> AsyncIterator[Database]:
-    opened = await Database.open(shared_settings.secret("database_url"), size=1)
-    yield opened
-    await opened.close()
-
-
 class Outcome(NamedTuple):
     """What became of a statement: its rows, or the error that it raised."""
 
@@ -560,8 +378,7 @@ async def test_our_own_parameters_bring_nothing_of_theirs(name, us, them, open_d
 @in_one_loop
 @pytest.mark.parametrize("name", TENANT_STATEMENTS)
 @pytest.mark.parametrize("whose", ["our tenant, their ids", "their tenant, their ids", "their tenant, our ids"])
-async def test_their_ids_are_answered_as_if_they_did_not_exist(name, whose, us, them, open_database):
-    ghost = _ghost()
+async def test_their_ids_are_answered_as_if_they_did_not_exist(name, whose, us, them, ghost, open_database):
     tenant, ids, nobody = {
         "our tenant, their ids": (us.tenant, them, (us.tenant, ghost)),
         "their tenant, their ids": (them.tenant, them, (ghost.tenant, ghost)),
@@ -652,43 +469,6 @@ async def test_what_is_known_across_tenants_is_no_more_than_it_says(name, us, th
         assert {column.name for column in cursor.description or ()} == columns
         assert them.canary not in repr(await cursor.fetchall())
         assert await _everything(connection, them.tenant) == before
-
-
-@in_one_loop
-async def test_a_session_wide_tenant_does_not_survive_the_pool(us, open_database):
-    async with open_database.pool.connection() as connection:
-        await connection.execute("SELECT set_config('app.tenant_id', %s, false)", [str(us.tenant)])
-        pid = connection.info.backend_pid
-        seen = await (await connection.execute("SELECT count(*) AS n FROM documents")).fetchone()
-        assert seen["n"] > 0
-
-    async with open_database.control() as connection:
-        assert connection.info.backend_pid == pid
-        with pytest.raises(NO_TENANT):
-            await connection.execute("SELECT count(*) FROM documents")
-        raise psycopg.Rollback
-
-
-@in_one_loop
-async def test_an_unknown_tenant_sees_nothing(us, open_database, absent_id):
-    async with open_database.tenant(TenantId(absent_id)) as connection:
-        for table in ("documents", "chunks", "chunk_lexemes", f"embeddings_{SPACE}", "api_keys", "answers", "tenants"):
-            assert not await (await connection.execute(f"SELECT 1 FROM {table}")).fetchall()
-
-
-@in_one_loop
-async def test_lexical_candidates_answers_the_connections_tenant_alone(us, them, open_database):
-    """The one function with its owner's rights that reads tenants' rows, so the test of the tenant is its own."""
-    values = TENANT_STATEMENTS["search.lexical"](them.tenant, them)
-    filtered = {**values, "filter": '($."price" == 5)'}
-    async with open_database.tenant(TenantId(us.tenant)) as connection:
-        assert not (await _run(connection, _text_of("search.lexical"), values)).rows
-        assert not (await _run(connection, _text_of("search.lexical"), filtered)).rows
-    async with open_database.tenant(TenantId(them.tenant)) as connection:
-        theirs = (await _run(connection, _text_of("search.lexical"), values)).rows
-        assert {row["chunk_id"] for row in theirs} <= set(them.chunks)
-        assert len(theirs) == 2
-        assert (await _run(connection, _text_of("search.lexical"), filtered)).rows
 
 
 @in_one_loop

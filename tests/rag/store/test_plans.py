@@ -1,0 +1,272 @@
+"""The plans that the figures of the service rest on, for a tenant of 2,000 chunks among 13,000 others."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import numpy as np
+import psycopg
+import pytest
+from pgvector import HalfVector, SparseVector
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from rag.store.database import _OPTIONS
+from rag.store.statements import in_space, statement
+
+TENANT = UUID("00000000-0000-4000-8000-000000000001")
+VECTOR = HalfVector(np.full(384, 0.05, np.float32))
+CHUNK = "md5('chunk ' || i || ' ' || t)::uuid"
+DOCUMENT = "md5('document ' || i % 400 || ' ' || t)::uuid"
+
+# Tenant 1 has 2,000 chunks in 400 documents, and thirteen others have 1,000 each.
+SEED = f"""
+SET session_replication_role = replica;
+INSERT INTO cloister.tenants (tenant_id, slug, name)
+SELECT ('00000000-0000-4000-8000-' || lpad(t::text, 12, '0'))::uuid, 'tenant-' || t, '' FROM generate_series(1, 14) t;
+INSERT INTO cloister.corpora (tenant_id, space, chunk_count) SELECT tenant_id, 'minilm_l6_v2', 1000 FROM cloister.tenants;
+INSERT INTO cloister.collections (tenant_id, name) SELECT tenant_id, 'c' || n FROM cloister.tenants, generate_series(1, 50) n;
+CREATE TEMPORARY TABLE rows AS
+SELECT ('00000000-0000-4000-8000-' || lpad(t::text, 12, '0'))::uuid AS tenant_id, t, i, {CHUNK} AS chunk_id,
+       {DOCUMENT} AS document_id, 1 + i % 2 AS collection_id, 1 + i % 3 AS acl_id
+FROM generate_series(1, 14) t, generate_series(1, CASE t WHEN 1 THEN 2000 ELSE 1000 END) i;
+INSERT INTO cloister.documents (tenant_id, document_id, collection_id, external_id, metadata, acl_id, current_version)
+SELECT DISTINCT ON (tenant_id, document_id) tenant_id, document_id, collection_id, document_id::text,
+       jsonb_build_object('price', i % 100), acl_id, 1 FROM rows;
+INSERT INTO cloister.document_versions (tenant_id, document_id, version, text, content_sha256)
+SELECT tenant_id, document_id, 1, repeat('text ', 200), '' FROM cloister.documents;
+INSERT INTO cloister.chunks (tenant_id, chunk_id, document_id, version, ordinal, collection_id, acl_id, text,
+    heading_path, context, span_start, span_end, token_count, piece_count, content_sha256)
+SELECT tenant_id, chunk_id, document_id, 1, i, collection_id, acl_id, repeat('text ', 100), '{{}}', '', 0, 500, 100, 100,
+       sha256(chunk_id::text::bytea) FROM rows;
+INSERT INTO cloister.chunk_lexemes (tenant_id, chunk_id, document_id, collection_id, acl_id, average_length, tsv, bm25)
+SELECT tenant_id, chunk_id, document_id, collection_id, acl_id, 2, array_to_tsvector(ARRAY['common', 'rare' || i % 500]),
+       '{{1:0.5}}/1000000000' FROM rows;
+INSERT INTO cloister.embeddings_minilm_l6_v2 (tenant_id, chunk_id, document_id, collection_id, acl_id, embedding)
+SELECT tenant_id, chunk_id, document_id, collection_id, acl_id,
+       (array_fill(0.05::real, ARRAY[383]) || random()::real)::public.halfvec FROM rows;
+INSERT INTO cloister.chunk_sentences_minilm_l6_v2 (tenant_id, chunk_id, ordinal, span_start, span_end, embedding)
+SELECT tenant_id, chunk_id, n, 0, 1, embedding FROM cloister.embeddings_minilm_l6_v2, generate_series(0, 1) n;
+INSERT INTO cloister.ingest_runs (tenant_id, document_id, collection_id, collection, external_id, version, fingerprint,
+    request, size_bytes, state, created_at)
+SELECT tenant_id, document_id, 1, 'kb', 'x', n, '', '{{}}', 1, 'succeeded', now() - random() * interval '1 day'
+FROM cloister.documents, generate_series(1, 3) n;
+INSERT INTO cloister.api_keys (tenant_id, kind, digest, display, scopes)
+SELECT tenant_id, 'secret', sha256((tenant_id::text || n)::bytea), '', '{{}}'
+FROM cloister.tenants, generate_series(1, 100) n;
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(shared_settings, servers) -> str:
+    """The module's database with many tenants in it; gives the app role's URL."""
+    name = shared_settings.secret("database_url").split("/")[-1].split("?")[0]
+    admin_url = servers.admin_url.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(SEED)
+        admin.execute("VACUUM ANALYZE")
+    return shared_settings.secret("database_url")
+
+
+@pytest.fixture
+def app(filled) -> Iterator[psycopg.Connection]:
+    """The app role as the service connects it, inside a transaction that names the tenant."""
+    with psycopg.connect(filled, row_factory=dict_row, options=_OPTIONS) as connection:
+        connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(TENANT)])
+        yield connection
+        connection.rollback()
+
+
+def nodes(connection: psycopg.Connection, text: sql.Composable, values: Any, *, analyze: bool = False) -> list[dict]:
+    """The nodes of a statement's plan, from the top."""
+    options = "ANALYZE, TIMING OFF, BUFFERS OFF, " if analyze else ""
+    query = sql.SQL(f"EXPLAIN ({options}FORMAT JSON) ") + text
+    plan = connection.execute(query, values).fetchone()["QUERY PLAN"][0]["Plan"]
+    found, waiting = [], [plan]
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        waiting.extend(node.get("Plans", []))
+    return found
+
+
+def scans(plan: list[dict]) -> dict[str, str]:
+    """Which index each table is read by; `Seq Scan` for none."""
+    return {
+        node.get("Relation Name", node["Node Type"]): node.get("Index Name", node["Node Type"])
+        for node in plan
+        if "Scan" in node["Node Type"] and node["Node Type"] not in {"Bitmap Index Scan", "Function Scan"}
+    }
+
+
+def chunk_ids(connection: psycopg.Connection, limit: int = 10) -> list[UUID]:
+    rows = connection.execute("SELECT chunk_id FROM cloister.chunks ORDER BY chunk_id LIMIT %s", [limit]).fetchall()
+    return [row["chunk_id"] for row in rows]
+
+
+def legs(**more: Any) -> dict[str, Any]:
+    return {"tenant": TENANT, "vector": VECTOR.to_text(), "collections": None, "acl": [1, 2], "limit": 50, **more}
+
+
+def dense(name: str) -> sql.Composable:
+    # The vector goes in as text, which needs a cast where the driver's own type needs none.
+    text = in_space(name, "minilm_l6_v2").as_string().replace("%(vector)s", "%(vector)s::halfvec")
+    return sql.SQL(text)
+
+
+@pytest.mark.parametrize("collections", [None, [1], [1, 2]])
+def test_the_dense_leg_reads_the_covering_index_and_no_heap(app, collections):
+    plan = nodes(app, dense("search.dense"), legs(collections=collections), analyze=True)
+    reading = [node for node in plan if node.get("Relation Name")]
+    assert [node["Node Type"] for node in reading] == ["Index Only Scan"]
+    assert "tenant_id_collection_id" in reading[0]["Index Name"]
+    assert reading[0]["Heap Fetches"] == 0
+    assert reading[0]["Actual Rows"] + reading[0]["Rows Removed by Filter"] <= 2000, "no other tenant's row is passed"
+
+
+def test_the_dense_leg_under_a_filter_finds_documents_by_their_tenant(app):
+    plan = nodes(app, dense("search.dense_filtered"), legs(filter='($."price" == 5)'), analyze=True)
+    read = scans(plan)
+    assert "tenant_id" in read["embeddings_minilm_l6_v2_default"]
+    assert read["documents"].startswith("documents_")
+
+
+def test_rescoring_goes_by_chunk_id(app):
+    values = legs(chunks=chunk_ids(app, 50), weights=SparseVector({1: 1.0}, 1_000_000_000).to_text())
+    read = scans(nodes(app, dense("search.rescore"), values))
+    assert "tenant_id_chunk_id" in read["embeddings_minilm_l6_v2_default"]
+    assert read["chunk_lexemes"] == "chunk_lexemes_pkey"
+    assert read["chunk_sentences_minilm_l6_v2"] == "chunk_sentences_minilm_l6_v2_pkey"
+
+
+def test_sentences_are_read_by_their_key(app):
+    read = scans(nodes(app, dense("search.sentences"), legs(chunks=chunk_ids(app))))
+    assert read == {"chunk_sentences_minilm_l6_v2": "chunk_sentences_minilm_l6_v2_pkey"}
+
+
+def test_hydration_goes_by_primary_keys(app):
+    values = {"tenant": TENANT, "chunks": chunk_ids(app), "acl": [1, 2, 3]}
+    read = scans(nodes(app, sql.SQL(statement("search.hydrate")), values))
+    assert read == {
+        "chunks": "chunks_pkey",
+        "documents": "documents_pkey",
+        "collections": "collections_pkey",
+        "document_versions": "document_versions_pkey",
+    }
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_lexical_candidates_uses_the_gin_index_for_both_conditions(filled, shared_settings, filtered):
+    """The function's own queries, taken out of it, planned as its owner plans them."""
+    with psycopg.connect(
+        shared_settings.secret("migration_database_url"), row_factory=dict_row, options=_OPTIONS
+    ) as owner:
+        owner.execute("SELECT set_config('app.tenant_id', %s, true)", [str(TENANT)])
+        body = owner.execute("SELECT prosrc FROM pg_proc WHERE proname = 'lexical_candidates'").fetchone()["prosrc"]
+        queries = re.findall(r"RETURN QUERY\s+(SELECT.*?);", body, re.DOTALL)
+        assert len(queries) == 2
+        values = {
+            "p_tenant": str(TENANT),
+            "p_terms": "'rare7' | 'rare8'",
+            "p_weights": "{1:1}/1000000000",
+            "p_collections": None,
+            "p_acl": [1, 2, 3],
+            "p_filter": '($."price" == 5)',
+            "p_limit": 50,
+        }
+        types = {
+            "p_tenant": "uuid",
+            "p_terms": "tsquery",
+            "p_weights": "sparsevec",
+            "p_collections": "int[]",
+            "p_acl": "int[]",
+            "p_filter": "jsonpath",
+            "p_limit": "int",
+        }
+        query = re.sub(r"\bp_\w+", lambda name: f"%({name[0]})s::{types[name[0]]}", queries[filtered])
+        plan = nodes(owner, sql.SQL(query), values)
+    (condition,) = [n["Index Cond"] for n in plan if n.get("Index Name") == "chunk_lexemes_tsv"]
+    assert "@@" in condition
+    assert "tenant_id" in condition
+    assert "Seq Scan" not in {node["Node Type"] for node in plan}
+
+
+def test_a_lexical_search_of_the_app_role_scans_the_gin_index_and_nothing_else_of_that_table(filled):
+    values = {
+        "tenant": TENANT,
+        "terms": "'rare7'",
+        "weights": "{1:1}/1000000000",
+        "collections": None,
+        "acl": [1, 2, 3],
+        "filter": None,
+        "limit": 50,
+    }
+    text = statement("search.lexical").replace("%(weights)s", "%(weights)s::sparsevec")
+    with psycopg.connect(filled, row_factory=dict_row, options=_OPTIONS, autocommit=True) as app:
+
+        def counters() -> dict[str, int]:
+            app.execute("SELECT pg_stat_force_next_flush()")
+            rows = app.execute(
+                "SELECT indexrelname AS name, idx_scan AS scans FROM pg_stat_all_indexes WHERE relname = 'chunk_lexemes' "
+                "UNION ALL SELECT 'Seq Scan', seq_scan FROM pg_stat_all_tables WHERE relname = 'chunk_lexemes'"
+            ).fetchall()
+            return {row["name"]: row["scans"] for row in rows}
+
+        before = counters()
+        with app.transaction():
+            app.execute("SELECT set_config('app.tenant_id', %s, true)", [str(TENANT)])
+            assert len(app.execute(text, values).fetchall()) == 4
+        grown = {name: scans - before[name] for name, scans in counters().items()}
+    assert grown == {"chunk_lexemes_pkey": 0, "chunk_lexemes_tsv": 1, "Seq Scan": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "table", "index"),
+    [
+        (
+            "documents.get",
+            {"collection": "c1", "external_id": "x", "acl": None},
+            "documents",
+            "documents_tenant_id_collection_id_external_id_key",
+        ),
+        (
+            "documents.list",
+            {"collection": "c1", "after": "", "limit": 10, "acl": None},
+            "documents",
+            "documents_tenant_id_collection_id_external_id_key",
+        ),
+        (
+            "documents.versions",
+            {"document": TENANT, "before": 9, "limit": 10},
+            "document_versions",
+            "document_versions_pkey",
+        ),
+        (
+            "ingest.list",
+            {"state": None, "before_time": "9999-01-01", "before_run": UUID(int=2**128 - 1), "limit": 10},
+            "ingest_runs",
+            "ingest_runs_recent",
+        ),
+        ("ingest.backlog", {}, "ingest_runs", "ingest_runs_open"),
+        ("ingest.get", {"run": TENANT}, "ingest_runs", "ingest_runs_pkey"),
+        ("keys.list", {}, "api_keys", "api_keys_tenant"),
+        ("collections.get", {"name": "c1"}, "collections", "collections_tenant_id_name_key"),
+        ("answers.get", {"answer": TENANT, "acl": [1]}, "answers", "answers_pkey"),
+    ],
+)
+def test_what_is_asked_for_by_name_is_found_by_an_index(app, name, values, table, index):
+    read = scans(nodes(app, sql.SQL(statement(name)), {"tenant": TENANT, **values}))
+    assert read[table] == index
+
+
+def test_known_contents_are_found_by_their_hash(app):
+    values = {"tenant": TENANT, "hashes": [bytes(32), uuid4().bytes * 2]}
+    read = scans(nodes(app, dense("chunks.known_embeddings"), values))
+    assert read["chunks"] == "chunks_content"
+
+
+def test_a_credential_is_found_by_its_digest(filled, shared_settings):
+    with psycopg.connect(shared_settings.secret("migration_database_url"), row_factory=dict_row) as owner:
+        text = sql.SQL("SELECT 1 FROM cloister.api_keys k WHERE k.digest = %(digest)s AND k.revoked_at IS NULL")
+        assert scans(nodes(owner, text, {"digest": bytes(32)})) == {"api_keys": "api_keys_digest_key"}
