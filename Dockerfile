@@ -38,7 +38,8 @@ ENV PATH=/opt/cloister/bin:$PATH \
     PYTHONUTF8=1 \
     CLOISTER_DATA_DIR=/var/lib/cloister \
     CLOISTER_HOST=0.0.0.0 \
-    CLOISTER_LOG_FORMAT=json
+    CLOISTER_LOG_FORMAT=json \
+    ORT_DISABLE_TELEMETRY=1
 USER 10001:10001
 WORKDIR /var/lib/cloister
 EXPOSE 8000

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.chunk import Chunk, ChunkedDocument, SentenceEncoder, chunk
-from ingest.partition import Element, Partition, partition, sniff
+from ingest.partition import Element, Partition, partition, sniff, warm_up
 from rag.embedding.base import Matrix
 from rag.embedding.onnx_encoder import OnnxEncoder
 from rag.errors import UnreadableDocument
@@ -52,15 +52,19 @@ class WithoutSimilarity:
 
     @property
     def max_pieces(self) -> int:
+        """As the encoder."""
         return self.encoder.max_pieces
 
     def count_pieces(self, texts: Sequence[str]) -> list[int]:
+        """As the encoder."""
         return self.encoder.count_pieces(texts)
 
     def piece_offsets(self, text: str) -> list[tuple[int, int]]:
+        """As the encoder."""
         return self.encoder.piece_offsets(text)
 
     def embed_sync(self, texts: Sequence[str]) -> Matrix:
+        """Say the same of every text."""
         return np.ones((len(texts), 1), dtype=np.float32)
 
 
@@ -69,6 +73,7 @@ class WithoutSimilarity:
 
 def measure_files(folder: Path, limit: int, encoder: SentenceEncoder) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    warm_up()
     parsed, parsing = timed(lambda: read_files(files[:: max(1, len(files) // limit)][:limit]))
     bare = WithoutSimilarity(encoder)
     _, cutting = timed(lambda: [chunk(each, title=None, encoder=bare) for each in parsed])
@@ -108,6 +113,8 @@ def timed(work: Callable[[], T]) -> tuple[T, float]:
 
 @dataclass(frozen=True)
 class Question:
+    """A query, the passage that answers it, and the answers as they stand there."""
+
     text: str
     document: int
     passage: int
@@ -116,6 +123,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Passages:
+    """Documents as lists of passages, and the questions they answer."""
+
     documents: list[list[str]]
     questions: list[Question]
 

@@ -155,6 +155,7 @@ def tune(data: tuple[Path, ...], keep: bool, as_json: bool) -> None:
 @group.command("fit-gate")
 @several_option
 @click.option("--check", multiple=True, type=folder, help="A data set whose questions all have an answer.")
+@click.option("--signs", metavar="NAMES", help="Of the evidence, with commas between; all when left out.")
 @click.option("--group-by", default="article", show_default=True, help="The metadata field that names a source.")
 @click.option(
     "--false-refusals",
@@ -166,20 +167,35 @@ def tune(data: tuple[Path, ...], keep: bool, as_json: bool) -> None:
 @keep_option
 @json_option
 def fit_gate(
-    data: tuple[Path, ...], check: tuple[Path, ...], group_by: str, false_refusals: float, keep: bool, as_json: bool
+    data: tuple[Path, ...],
+    check: tuple[Path, ...],
+    signs: str | None,
+    group_by: str,
+    false_refusals: float,
+    keep: bool,
+    as_json: bool,
 ) -> None:
     """Fit the gate that refuses a question the corpus does not answer.
 
     Each question is asked twice: with the sources it is answered by, and with the other half of the sources.
     """
     from eval.datasets import read_dataset
-    from eval.gate import fit
+    from eval.gate import SIGNS, fit
 
+    chosen = _signs(signs, SIGNS)
     labelled = [read_dataset(path) for path in data]
     answerable = [read_dataset(path) for path in check]
 
     async def work(services: Services) -> "GateReport":
-        return await fit(services, labelled, answerable, group_by=group_by, false_refusals=false_refusals, keep=keep)
+        return await fit(
+            services,
+            labelled,
+            answerable,
+            signs=chosen,
+            group_by=group_by,
+            false_refusals=false_refusals,
+            keep=keep,
+        )
 
     report = with_services(work)
     if as_json:
@@ -252,10 +268,8 @@ def _print_grids(grids: "list[Grid]") -> None:
 
 def _print_gate(report: "GateReport") -> None:
     gate, held_out = report.gate, report.held_out
-    click.echo(
-        f"logit = {gate.best_sentence} x best sentence + {gate.lexical_coverage} x lexical coverage "
-        f"{gate.intercept:+} (shifted by {report.shift:+}; encoder {report.encoder})"
-    )
+    terms = " ".join(f"{weight:+} x {sign}" for sign, weight in gate.weights.items())
+    click.echo(f"logit = {terms} {gate.intercept:+} (shifted by {report.shift:+}; encoder {report.encoder})")
     click.echo()
     print_table(
         [f"held out, {report.sources} sources", "mean", "deviation"],
@@ -269,6 +283,15 @@ def _print_gate(report: "GateReport") -> None:
         ["data set", "answerable", "refused", "gaps", "refused", "AUROC"],
         [[d.dataset, d.answerable, d.false_refusals, d.gaps, d.gaps_refused, d.auroc] for d in report.datasets],
     )
+
+
+def _signs(asked: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    if asked is None:
+        return known
+    signs = tuple(sign.strip() for sign in asked.split(","))
+    if unknown := [sign for sign in signs if sign not in known]:
+        raise click.BadParameter(f"'{unknown[0]}' is none of {', '.join(known)}", param_hint="--signs")
+    return signs
 
 
 def _say_dead(dead: list[str]) -> None:

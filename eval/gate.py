@@ -7,7 +7,7 @@ That is a gap in the corpus. A question whose passage is there and does not answ
 evidence hardly shows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -20,6 +20,7 @@ from rag.domain import Evidence, Query
 from rag.errors import InvalidInput
 from rag.services import Services
 
+SIGNS: Final = Evidence.__struct_fields__
 _SPLITS: Final = 50
 _SEED: Final = 0
 _STEPS: Final = 50
@@ -39,15 +40,14 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """The coefficients of a logistic; at probability 0.5 it refuses the share of answerable questions it was set to."""
+    """A logistic over signs of the evidence; at probability 0.5 it refuses the share of answerable questions it may."""
 
-    best_sentence: float
-    lexical_coverage: float
+    weights: dict[str, float]
     intercept: float
 
-    def logits(self, signs: Floats) -> Floats:
-        """The log odds of `signs` (n, 2): best sentence, lexical coverage."""
-        found: Floats = signs @ np.array([self.best_sentence, self.lexical_coverage]) + self.intercept
+    def logits(self, table: Floats) -> Floats:
+        """The log odds of a table (n, signs) whose columns are in the order of the weights."""
+        found: Floats = table @ np.array(list(self.weights.values())) + self.intercept
         return found
 
 
@@ -93,6 +93,7 @@ async def fit(
     labelled: Sequence[Dataset],
     answerable: Sequence[Dataset] = (),
     *,
+    signs: Sequence[str] = SIGNS,
     group_by: str = "article",
     false_refusals: float = 0.05,
     keep: bool = False,
@@ -100,13 +101,13 @@ async def fit(
     """Fit the gate on `labelled`; `answerable` only tells how many of its questions the gate would refuse."""
     examples = [example for dataset in labelled for example in await _both_ways(services, dataset, group_by, keep)]
     checks = [example for dataset in answerable for example in await _as_it_is(services, dataset, group_by, keep)]
-    gate, shift = fit_gate(*_arrays(examples), false_refusals=false_refusals)
+    gate, shift = fit_gate(*table_of(examples, signs), signs, false_refusals=false_refusals)
     return GateReport(
         gate=gate,
         shift=shift,
         encoder=services.encoder.fingerprint,
         sources=len({(example.dataset, example.source) for example in examples}),
-        held_out=held_out(examples, false_refusals=false_refusals),
+        held_out=held_out(examples, signs, false_refusals=false_refusals),
         datasets=[
             *(_refused(gate, [e for e in examples if e.dataset == dataset.name]) for dataset in labelled),
             *(_refused(gate, [e for e in checks if e.dataset == dataset.name]) for dataset in answerable),
@@ -114,16 +115,16 @@ async def fit(
     )
 
 
-def fit_gate(signs: Floats, answerable: Bools, *, false_refusals: float) -> tuple[Gate, float]:
-    """The logistic of `signs` (n, 2), its intercept shifted so that 0.5 refuses that share of the answerable ones.
+def fit_gate(table: Floats, answerable: Bools, signs: Sequence[str], *, false_refusals: float) -> tuple[Gate, float]:
+    """The logistic of a table (n, signs), its intercept shifted so that 0.5 refuses that share of the answerable ones.
 
     Gives the gate and the shift.
     """
-    weights = _logistic(np.column_stack([signs, np.ones(len(signs))]), answerable)
-    plain = Gate(*(float(weight) for weight in weights))
-    shift = -float(np.quantile(plain.logits(signs[answerable]), false_refusals))
-    gate = Gate(round(plain.best_sentence, 3), round(plain.lexical_coverage, 3), round(plain.intercept + shift, 3))
-    return gate, round(shift, 3)
+    *weights, intercept = _logistic(np.column_stack([table, np.ones(len(table))]), answerable)
+    rounded = Gate({sign: round(float(weight), 3) for sign, weight in zip(signs, weights, strict=True)}, 0.0)
+    threshold = float(np.quantile(rounded.logits(table[answerable]), false_refusals))
+    gate = msgspec.structs.replace(rounded, intercept=round(-threshold, 3))
+    return gate, round(-threshold - float(intercept), 3)
 
 
 def auroc(scores: Floats, answerable: Bools) -> float:
@@ -134,17 +135,19 @@ def auroc(scores: Floats, answerable: Bools) -> float:
     return float((len(positives) - below + 0.5 * level).sum()) / (len(positives) * len(negatives))
 
 
-def held_out(examples: Sequence[Example], *, false_refusals: float, splits: int = _SPLITS) -> HeldOut:
+def held_out(
+    examples: Sequence[Example], signs: Sequence[str] = SIGNS, *, false_refusals: float, splits: int = _SPLITS
+) -> HeldOut:
     """Fit on a random half of the sources and look at the other half, `splits` times."""
-    signs, answerable = _arrays(examples)
+    table, answerable = table_of(examples, signs)
     sources = np.array([f"{example.dataset}\n{example.source}" for example in examples])
     generator = np.random.default_rng(_SEED)
     figures = []
     for _ in range(splits):
         names = generator.permutation(np.unique(sources))
         train = np.isin(sources, names[: len(names) // 2])
-        gate, _ = fit_gate(signs[train], answerable[train], false_refusals=false_refusals)
-        logits, truth = gate.logits(signs[~train]), answerable[~train]
+        gate, _ = fit_gate(table[train], answerable[train], signs, false_refusals=false_refusals)
+        logits, truth = gate.logits(table[~train]), answerable[~train]
         figures.append((auroc(logits, truth), np.mean(logits[truth] < 0), np.mean(logits[~truth] < 0)))
     spreads = [_spread(column) for column in zip(*figures, strict=True)]
     return HeldOut(auroc=spreads[0], false_refusals=spreads[1], gaps_refused=spreads[2])
@@ -201,10 +204,10 @@ def _relevant(dataset: Dataset, topic: Topic) -> list[str]:
     return [document for document, grade in dataset.qrels[topic.id].items() if grade > 0]
 
 
-def _arrays(examples: Iterable[Example]) -> tuple[Floats, Bools]:
-    rows = [(e.evidence.best_sentence, e.evidence.lexical_coverage, e.answerable) for e in examples]
-    table = np.array(rows, np.float64)
-    return table[:, :2], table[:, 2].astype(bool)
+def table_of(examples: Sequence[Example], signs: Sequence[str]) -> tuple[Floats, Bools]:
+    """The signs of each example as a table (n, signs), and which of the examples are answerable."""
+    rows = [[getattr(example.evidence, sign) for sign in signs] for example in examples]
+    return np.array(rows, np.float64), np.array([example.answerable for example in examples])
 
 
 def _logistic(features: Floats, labels: Bools) -> Floats:
@@ -226,8 +229,8 @@ def _spread(figures: Sequence[float]) -> Spread:
 
 
 def _refused(gate: Gate, examples: Sequence[Example]) -> Refused:
-    signs, answerable = _arrays(examples)
-    logits = gate.logits(signs)
+    table, answerable = table_of(examples, list(gate.weights))
+    logits = gate.logits(table)
     answered = Refused(
         dataset=examples[0].dataset,
         answerable=int(answerable.sum()),

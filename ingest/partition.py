@@ -66,7 +66,8 @@ def partition(data: bytes, media_type: str, *, declared: str | None = None) -> P
     """Take a document apart into its elements; an empty document has none.
 
     `declared`, a Content-Type, is asked for its charset only. Raises UnreadableDocument with the code
-    `unsupported_format`, `unknown_encoding`, or `no_text` for a document that holds bytes and no words.
+    `unsupported_format`, `unknown_encoding`, `paragraph_too_long`, or `no_text` for a document that holds bytes
+    and no words.
     """
     if media_type not in READABLE:
         raise UnreadableDocument(
@@ -81,7 +82,7 @@ def partition(data: bytes, media_type: str, *, declared: str | None = None) -> P
             code="no_text",
             hint="It may hold only images, scripts or blanks; send a version that has words in it.",
         )
-    return Partition(media_type=media_type, title=title, elements=elements)
+    return Partition(media_type=media_type, title=clean(title or "").strip() or None, elements=elements)
 
 
 def _read_markdown(text: str) -> tuple[str | None, list[Element]]:
@@ -203,6 +204,8 @@ def _split_front_matter(text: str) -> tuple[str | None, str]:
 
 
 def _unquote(value: str) -> str | None:
+    if value[0] in ">|":
+        return None  # a block of several lines: the first heading will do
     quoted = _QUOTED.fullmatch(value)
     if quoted is None:
         return value.partition(" #")[0].strip() or None

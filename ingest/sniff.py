@@ -59,7 +59,8 @@ _NOT_PROSE = frozenset(
     ).split()
 )
 _MARKUP_START = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*+)*+<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _XML_START = re.compile(r"\s*<\?xml\b")
 _MARKDOWN_SIGNS = (
@@ -182,7 +183,7 @@ def _broken_utf8(data: bytes) -> str | None:
 def _decoded(data: bytes, charset: str) -> str | None:
     try:
         return data.decode(charset)
-    except (UnicodeDecodeError, LookupError):
+    except (UnicodeError, LookupError):
         return None
 
 
@@ -191,6 +192,8 @@ def _charset(stated: bytes) -> str | None:
     if not (match := _CHARSET.search(stated)):
         return None
     name = match[1].decode("ascii", "ignore").lower()
+    if name.startswith(("utf-16", "utf-32")):
+        return None  # such a text could not have stated it in ASCII
     # What calls itself Latin-1 or ASCII on the web is Windows-1252 (WHATWG Encoding Standard).
     return "cp1252" if name in {"iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"} else name
 

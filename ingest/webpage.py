@@ -129,7 +129,7 @@ def _drop_language_bars(root: HtmlElement) -> None:
         alternates = sum(link.get("hreflang") is not None for link in links)
         unlinked = _weight(block) - _weight(*links)
         if alternates > 1 and 2 * alternates >= len(links) and unlinked < _LANGUAGE_BAR_LABEL:
-            block.drop_tree()
+            _drop(block)
 
 
 def _drop_links_before_title(root: HtmlElement) -> None:
@@ -139,14 +139,14 @@ def _drop_links_before_title(root: HtmlElement) -> None:
         return
     for block in headings[0].xpath("preceding::*[self::p or self::div or self::ul or self::ol or self::table]"):
         if 2 * _weight(*block.iter("a")) >= _weight(block) or not _weight(block):
-            block.drop_tree()
+            _drop(block)
 
 
 def drop_in_page_links(root: HtmlElement) -> None:
     """Drop permanent-link signs, tables of contents and "back to top": the page says it all again elsewhere."""
     for link in list(root.xpath("//a[starts-with(@href, '#')]")):
         if not _ALNUM.search(_label(link)):
-            link.drop_tree()
+            _drop(link)
     for block in list(root.iter("li", "p", "div")):
         if block.tag == "li" and block.getparent().tag == "ol":
             continue  # steps in their order: content
@@ -157,7 +157,7 @@ def drop_in_page_links(root: HtmlElement) -> None:
 
 def _drop_with_empty_list(item: HtmlElement) -> None:
     parent = item.getparent()
-    item.drop_tree()
+    _drop(item)
     if parent is not None and parent.tag == "ul" and not _weight(parent):
         _drop_with_heading(parent)
 
@@ -165,11 +165,11 @@ def _drop_with_empty_list(item: HtmlElement) -> None:
 def _drop_with_heading(block: HtmlElement) -> None:
     """Drop a block with the line that leads to it, and the heading above when nothing else stands under that."""
     before, after = block.getprevious(), block.getnext()
-    block.drop_tree()
+    _drop(block)
     if (before is not None and before.tag == "p" and _words(before).endswith(":")) or (
         before is not None and before.tag in _HEADINGS[1:] and (after is None or after.tag in _HEADINGS)
     ):
-        before.drop_tree()
+        _drop(before)
 
 
 def _drop_comments(root: HtmlElement) -> None:
@@ -181,7 +181,7 @@ def _drop_comments(root: HtmlElement) -> None:
         section = [element] if heading is None else list(_section(heading))
         if not any(_is_document(part, total) for part in section):
             for part in section:
-                part.drop_tree()
+                _drop(part)
 
 
 def _section(heading: HtmlElement) -> Iterator[HtmlElement]:
@@ -203,8 +203,8 @@ def make_plain(root: HtmlElement) -> None:
     for pre in list(root.iter("pre")):
         _flatten_code(pre)
     _code_paragraphs_to_pre(root)
-    _double_breaks_to_paragraphs(root)
     _layout_tables_to_blocks(root)
+    _double_breaks_to_paragraphs(root)
     _separate_cell_items(root)
     _join_terms(root)
     _mark_items(root)
@@ -388,7 +388,13 @@ class _Flattener(HTMLParser):
         self._tag, self._text = next_tag, []
 
 
-# --- small questions about an element --------------------------------------------------------------------------------
+# --- small things about an element --------------------------------------------------------------------------------
+
+
+def _drop(element: HtmlElement) -> None:
+    """Take an element out with all it holds, unless a rule before has; the text after it stays."""
+    if element.getparent() is not None:
+        element.drop_tree()
 
 
 def _weight(*elements: HtmlElement) -> int:

@@ -19,6 +19,9 @@ from rag.tenancy import ALL_GROUPS, Principal
 
 T = TypeVar("T")
 
+_PROSE = {"reason", "what to do"}
+_LEAST_WIDTH = 160
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 tenant_option = click.option("--tenant", required=True, metavar="SLUG", help="The tenant.")
 
@@ -100,11 +103,14 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[object]]) -> None:
-    """A result for a person, on stdout."""
+    """A result for a person, on stdout; an id is never cut short, so that it can be copied."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold" if column in _PROSE else "ignore", no_wrap=column not in _PROSE)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(soft_wrap=False).print(table)
+    console = Console()
+    Console(width=max(console.width, _LEAST_WIDTH)).print(table, crop=False)

@@ -65,7 +65,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The response to an error of any kind; an unexpected one is logged and keeps its words to itself."""
     visit = visit_of(request.scope)
-    known = _understood(error, gone=visit.gone)
+    known = _understood(error, routed="route_handler" in request.scope, gone=visit.gone)
     if known.status >= 500 and not isinstance(known, Unavailable):  # noqa: PLR2004
         log.error("request_failed", error=type(error).__qualname__, exc_info=error)
     visit.code = known.code
@@ -87,7 +87,7 @@ def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respons
     )
 
 
-def _understood(error: Exception, *, gone: bool) -> CloisterError:
+def _understood(error: Exception, *, routed: bool, gone: bool) -> CloisterError:
     if isinstance(error, CloisterError):
         return error
     if gone and isinstance(error, InternalServerException):  # litestar's word for it
@@ -96,6 +96,8 @@ def _understood(error: Exception, *, gone: bool) -> CloisterError:
         return _invalid_parameter(error)
     if isinstance(error, HTTPException) and error.status_code < 500:  # noqa: PLR2004
         kind = _BY_STATUS.get(error.status_code, Refused)
+        if kind is MalformedBody and not routed:  # nobody has looked at a body: it is the Host header
+            kind = Refused
         return kind(_WORDS.get(error.status_code, error.detail))
     return CloisterError(_UNEXPECTED)
 

@@ -81,5 +81,8 @@ def test_the_grid_and_the_gate_are_printed(invoke, folder: Path) -> None:
     assert "dense weight" in tuned.stdout
     fitted = invoke("fit-gate", "--data", folder, "--check", folder, "--false-refusals", "0.2", "--json")
     report = json.loads(fitted.stdout)
-    assert set(report["gate"]) == {"best_sentence", "lexical_coverage", "intercept"}
-    assert "best sentence" in invoke("fit-gate", "--data", folder, "--false-refusals", "0.2").stdout
+    assert set(report["gate"]) == {"weights", "intercept"}
+    printed = invoke("fit-gate", "--data", folder, "--false-refusals", "0.2", "--signs", "best_sentence").stdout
+    assert " x best_sentence" in printed
+    assert "lexical_coverage" not in printed
+    assert invoke("fit-gate", "--data", folder, "--signs", "best_guess").exit_code == 2

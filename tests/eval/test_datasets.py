@@ -6,7 +6,9 @@ import pytest
 from eval.datasets import read_dataset
 from rag.errors import InvalidInput
 
-CORPUS = '{"_id": "d1", "title": "Tyres", "text": "Pump them up."}\n{"_id": "d2", "text": "Oil the chain.", "metadata": {"a": 1}}\n'
+CORPUS = """{"_id": "d1", "title": "Tyres", "text": "Pump them up."}
+{"_id": "d2", "text": "Oil the chain.", "metadata": {"a": 1}}
+"""
 QUERIES = '{"_id": "q1", "text": "flat tyre"}\n{"_id": "q2", "text": "moon"}\n'
 QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\n"
 

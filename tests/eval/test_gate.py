@@ -2,10 +2,16 @@ import numpy as np
 import pytest
 
 from eval.datasets import Dataset, Document, Topic, make_dataset
-from eval.gate import Example, auroc, fit, fit_gate, halves, held_out, source_of
+from eval.gate import SIGNS, Example, auroc, fit, fit_gate, halves, held_out, source_of
 from rag.domain import Evidence
 from rag.errors import InvalidInput
 from rag.services import Services
+
+NAMES = ("best_sentence", "lexical_coverage")
+
+
+def evidence(best_sentence: float, lexical_coverage: float) -> Evidence:
+    return Evidence(best_sentence=best_sentence, best_chunk=0.0, lexical_coverage=lexical_coverage)
 
 
 def drawn(count: int = 2_000, *, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -17,23 +23,22 @@ def drawn(count: int = 2_000, *, seed: int = 1) -> tuple[np.ndarray, np.ndarray]
 
 
 def test_the_logistic_finds_the_coefficients_that_made_the_labels() -> None:
-    gate, shift = fit_gate(*drawn(20_000), false_refusals=0.05)
-    assert gate.best_sentence == pytest.approx(6, abs=0.3)
-    assert gate.lexical_coverage == pytest.approx(2, abs=0.3)
+    gate, shift = fit_gate(*drawn(20_000), NAMES, false_refusals=0.05)
+    assert gate.weights == {"best_sentence": pytest.approx(6, abs=0.3), "lexical_coverage": pytest.approx(2, abs=0.3)}
     assert gate.intercept - shift == pytest.approx(-4, abs=0.3)
 
 
 def test_at_one_half_the_share_of_answerable_ones_refused_is_as_set() -> None:
     signs, answerable = drawn()
     for share in (0.02, 0.05, 0.2):
-        gate, _ = fit_gate(signs, answerable, false_refusals=share)
+        gate, _ = fit_gate(signs, answerable, NAMES, false_refusals=share)
         assert np.mean(gate.logits(signs[answerable]) < 0) == pytest.approx(share, abs=0.003)
 
 
 def test_classes_that_do_not_overlap_give_a_finite_gate() -> None:
     signs = np.array([[0.1, 0.1], [0.2, 0.1], [0.8, 0.9], [0.9, 0.8]])
-    gate, _ = fit_gate(signs, np.array([False, False, True, True]), false_refusals=0.05)
-    assert np.isfinite([gate.best_sentence, gate.lexical_coverage, gate.intercept]).all()
+    gate, _ = fit_gate(signs, np.array([False, False, True, True]), NAMES, false_refusals=0.05)
+    assert np.isfinite([*gate.weights.values(), gate.intercept]).all()
     assert (gate.logits(signs[:2]) < 0).all()
 
 
@@ -67,10 +72,10 @@ def test_too_few_sources_are_refused() -> None:
 def test_held_out_figures_are_of_sources_not_fitted_on() -> None:
     signs, answerable = drawn(400)
     examples = [
-        Example("d", f"s{n % 40}", Evidence(float(a), float(b)), bool(label))
+        Example("d", f"s{n % 40}", evidence(float(a), float(b)), bool(label))
         for n, ((a, b), label) in enumerate(zip(signs, answerable, strict=True))
     ]
-    found = held_out(examples, false_refusals=0.1, splits=20)
+    found = held_out(examples, NAMES, false_refusals=0.1, splits=20)
     assert found.auroc.mean == pytest.approx(auroc(signs @ np.array([6.0, 2.0]), answerable), abs=0.02)
     assert found.false_refusals.mean == pytest.approx(0.1, abs=0.05)
     assert 0 < found.gaps_refused.mean < 1
@@ -85,7 +90,8 @@ async def test_each_question_is_asked_with_and_without_its_source(services: Serv
     assert labelled.auroc
     assert labelled.auroc > 0.9
     assert (checked.answerable, checked.gaps, checked.auroc) == (6, None, None)
-    assert report.gate.best_sentence > 0
+    assert list(report.gate.weights) == list(SIGNS)
+    assert report.gate.weights["best_sentence"] > 0
     assert report.encoder == services.encoder.fingerprint
 
 

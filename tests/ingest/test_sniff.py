@@ -81,6 +81,10 @@ def test_other_formats_are_refused_with_a_reason(data: bytes, declared: str | No
     assert not refusal.value.transient
 
 
+def test_many_comments_at_the_top_take_linear_time() -> None:
+    assert type_of(b"<!-- a -->" * 6000 + b"\n# Title\n\n**b**\n") == MARKDOWN
+
+
 def test_an_empty_file_is_text() -> None:
     assert type_of(b"") == TEXT
 
@@ -114,6 +118,8 @@ def test_latin_1_on_the_web_is_windows_1252() -> None:
 
 def test_an_unknown_charset_is_passed_over() -> None:
     assert decode("für".encode("cp1252"), declared="text/html; charset=no-such-thing") == "für"
+    assert decode("für".encode("cp1252"), declared="text/html; charset=idna") == "für"
+    assert decode("füür".encode("cp1252"), declared="text/html; charset=utf-16") == "füür"
 
 
 def test_a_damaged_byte_does_not_turn_utf_8_into_something_else() -> None:

@@ -40,7 +40,7 @@ def plain(body: str) -> str:
         '<div class="up"><a href="#x"><img src="up.gif" alt="top"></a></div>',
         '<h3>Topics</h3><ul><li><a href="#a">A</a></li><li><img src="d.gif"> <a href="#b">B</a></li></ul>',
         '<h2><a id="comments_section">Comments</a></h2><div>Be polite.</div>',
-        '<div id="disqus_thread">Comments</div>',
+        '<h2 id="comments">Comments</h2><div id="disqus_thread">Be polite.</div><p>Or not.</p>',
     ],
 )
 def test_what_stands_around_a_document_goes(chrome: str) -> None:
@@ -126,6 +126,10 @@ def test_titles(head: str, body: str, title: str | None) -> None:
 )
 def test_constructs_are_rewritten_and_keep_their_text(before: str, after: str) -> None:
     assert plain(before) == after
+
+
+def test_paragraphs_made_of_line_breaks_do_not_make_a_table_a_layout() -> None:
+    assert plain("<table><tr><td>a<br><br>b<br><br>c<td>d</table>").startswith("<table>")
 
 
 def test_depth_is_measured_where_the_partitioner_stops() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from procrastinate import App
 
-from rag.domain import Scope, TenantId
+from rag.domain import JobError, Scope, TenantId
 from rag.services import Services
 from rag.settings import Settings
 from rag.store.collections import create_collection
@@ -27,6 +27,7 @@ from rag.store.ingestion import (
     Submission,
     bring_into_service,
     claim,
+    fail,
     submit,
 )
 from rag.store.tenants import create_tenant
@@ -109,6 +110,15 @@ class Owner:
         async with self.connect() as connection:
             writing = await read_writing(connection, self.tenant)
             await bring_into_service(connection, self.tenant, run, version, writing)
+
+    async def kill(self, receipt: Receipt) -> Run:
+        """Let an attempt at it end for good."""
+        run = await self.claim(receipt)
+        assert run is not None
+        async with self.connect() as connection:
+            error = JobError("unreadable_document", "it will not parse", "parsing")
+            assert await fail(connection, self.tenant, run, error, state="dead")
+        return run
 
     async def serve(self, external_id: str, text: str, **more) -> Receipt:
         """Queue a document and bring it into service, unless it is there already."""

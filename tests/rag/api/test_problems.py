@@ -139,6 +139,11 @@ async def test_a_body_over_the_bound_is_refused_announced_or_not(client, house, 
         )
 
 
+async def test_a_host_that_is_none_is_refused(client, house):
+    found = await client.problem("GET", "/v1/jobs", 400, "refused", key=house.key, headers={"Host": "no host"})
+    assert "host" in found["detail"]
+
+
 async def test_a_body_where_none_is_read_breaks_nothing(client, house):
     response = await client.call("GET", "/v1/jobs", key=house.key, content=b"\x00 not json")
     assert response.status_code == 200

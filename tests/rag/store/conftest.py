@@ -256,3 +256,22 @@ def _ghost() -> Seed:
         answer=uuid4(),
         key=uuid4(),
     )
+
+
+@pytest.fixture
+def new_database(servers: EmbeddedServers) -> Iterator[Callable[..., tuple[str, str]]]:
+    """Make an unmigrated database; gives its URLs as the owner role and as the superuser."""
+    made: list[str] = []
+
+    def make(*, extensions: bool = True, owner: str = "cloister_owner") -> tuple[str, str]:
+        name = f"unmigrated_{next(_NUMBER)}"
+        template = "cloister" if extensions else "template0"
+        with psycopg.connect(servers.admin_url, autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {owner}")
+        made.append(name)
+        return _in_database(servers.owner_url, name), _in_database(servers.admin_url, name)
+
+    yield make
+    with psycopg.connect(servers.admin_url, autocommit=True) as admin:
+        for name in made:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
