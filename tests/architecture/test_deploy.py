@@ -1,5 +1,6 @@
 """The container files, as far as they can be tried without a container engine."""
 
+import json
 import re
 import shutil
 import stat
@@ -243,6 +244,15 @@ def test_what_is_copied_is_here_and_let_through(dockerfile: str) -> None:
     sources = {source for line in copied for source in line}
     assert sources == let_through
     assert all((ROOT / source).exists() for source in sources)
+
+
+def test_the_health_check_is_a_program(dockerfile: str) -> None:
+    check = re.search(r"^HEALTHCHECK .*CMD (\[.*\])$", dockerfile, re.MULTILINE)
+    assert check is not None
+    program, option, code = json.loads(check[1])
+    assert (program, option) == ("python", "-c")
+    compile(code, "HEALTHCHECK", "exec")
+    assert "/health/ready" in code
 
 
 def test_the_graph_is_drawn_where_the_image_looks_for_it(dockerfile: str) -> None:

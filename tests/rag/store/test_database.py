@@ -1,0 +1,141 @@
+import asyncio
+
+import psycopg
+import pytest
+from psycopg_pool import AsyncConnectionPool
+
+from rag.errors import DatabaseUnavailable, Overloaded
+from rag.store.database import Database
+
+
+async def value(connection, text: str):
+    row = await (await connection.execute(f"SELECT {text} AS value")).fetchone()
+    return row["value"]
+
+
+async def test_a_tenants_connection_names_its_tenant_until_it_ends(acme, bolt):
+    async with acme.connect() as connection:
+        assert await value(connection, "current_setting('app.tenant_id')") == str(acme.tenant)
+        assert await value(connection, "current_user") == "cloister_app"
+    async with acme.database.control() as connection:
+        assert await value(connection, "current_setting('app.tenant_id', true)") in (None, "")
+    async with bolt.connect() as connection:
+        assert await value(connection, "current_setting('app.tenant_id')") == str(bolt.tenant)
+
+
+async def test_many_tenants_at_once_never_see_one_another(acme, bolt, database):
+    await acme.serve("doc", "ours")
+    await bolt.serve("doc", "theirs")
+
+    async def look(owner, expected: str) -> None:
+        for _ in range(20):
+            async with database.tenant(owner.tenant) as connection:
+                rows = await (await connection.execute("SELECT text FROM chunks")).fetchall()
+                assert [row["text"] for row in rows] == [expected]
+
+    await asyncio.gather(*(look(o, t) for o, t in ((acme, "ours"), (bolt, "theirs")) for _ in range(4)))
+
+
+async def test_a_snapshot_is_one_view_and_writes_nothing(acme):
+    async with acme.connect(snapshot=True) as reading:
+        before = await value(reading, "(SELECT count(*) FROM documents)")
+        await acme.serve("doc", "text")
+        assert await value(reading, "(SELECT count(*) FROM documents)") == before == 0
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await reading.execute("DELETE FROM documents")
+
+
+async def test_a_connection_forgets_that_it_was_a_snapshot(settings, acme):
+    database = await Database.open(settings.secret("database_url"), size=1)
+    async with database.tenant(acme.tenant, snapshot=True) as connection:
+        assert await value(connection, "current_setting('transaction_read_only')") == "on"
+        assert await value(connection, "current_setting('transaction_isolation')") == "repeatable read"
+    for again in (database.tenant(acme.tenant), database.control()):
+        async with again as connection:
+            assert await value(connection, "current_setting('transaction_read_only')") == "off"
+            assert await value(connection, "current_setting('transaction_isolation')") == "read committed"
+    await database.close()
+
+
+async def test_what_is_set_for_a_session_is_forgotten(settings):
+    database = await Database.open(settings.secret("database_url"), size=1)
+    async with database.pool.connection() as connection:
+        await connection.execute("SET statement_timeout = 1")
+        await connection.execute("SET search_path = pg_temp")
+    async with database.control() as connection:
+        assert await value(connection, "current_setting('statement_timeout')") == "0"
+        assert await value(connection, "current_setting('search_path')") == "cloister,jobs,public"
+        assert await value(connection, "current_setting('plan_cache_mode')") == "force_custom_plan"
+        assert await value(connection, "current_setting('jit')") == "off"
+    await database.close()
+
+
+async def test_an_error_takes_the_transaction_back(acme):
+    async def write() -> None:
+        async with acme.connect() as connection:
+            await connection.execute("DELETE FROM collections")
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await write()
+    async with acme.connect() as connection:
+        assert await value(connection, "(SELECT count(*) FROM collections)") == 1
+
+
+async def test_a_statement_past_its_time_is_ended(acme):
+    async def dawdle() -> None:
+        async with acme.database.tenant(acme.tenant, timeout_s=0.05) as connection:
+            await connection.execute("SELECT pg_sleep(60)")
+
+    with pytest.raises(DatabaseUnavailable) as refusal:
+        await dawdle()
+    assert refusal.value.transient
+    await acme.database.ping()
+
+
+async def test_a_connection_that_was_cut_is_unavailable_and_replaced(acme, admin_url):
+    async def be_cut() -> None:
+        async with acme.connect() as connection:
+            with psycopg.connect(admin_url) as admin:
+                admin.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+            await connection.execute("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await be_cut()
+    await acme.database.ping()
+
+
+async def test_when_every_connection_is_busy_the_wait_is_bounded(settings):
+    database = await Database.open(settings.secret("database_url"), size=1)
+    database.pool.timeout = 0.05
+    async with database.control():
+        with pytest.raises(Overloaded) as refusal:
+            await database.ping()
+    assert refusal.value.retry_after > 0
+    await database.ping()
+    await database.close()
+
+
+async def test_when_too_many_wait_the_next_is_turned_away_at_once(settings):
+    database = await Database.open(settings.secret("database_url"), size=1)
+    async with database.control():
+        waiting = [asyncio.create_task(database.ping()) for _ in range(16)]
+        await asyncio.sleep(0)
+        while database.pool.get_stats().get("requests_waiting", 0) < 16:
+            await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await database.ping()
+    await asyncio.gather(*waiting)
+    await database.close()
+
+
+async def test_a_server_that_is_not_there_is_unavailable(tmp_path, monkeypatch):
+    patient = AsyncConnectionPool.open
+
+    async def brief(pool: AsyncConnectionPool, *, wait: bool, timeout: float) -> None:  # noqa: ASYNC109
+        assert timeout > 1
+        await patient(pool, wait=wait, timeout=0.1)
+
+    monkeypatch.setattr(AsyncConnectionPool, "open", brief)
+    with pytest.raises(DatabaseUnavailable, match="DATABASE_URL"):
+        await Database.open(f"postgresql://cloister_app@/cloister?host={tmp_path}")
