@@ -1,17 +1,17 @@
 """Everything a process needs, built in one place and closed in one place; only here are concrete classes chosen."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from procrastinate import App
 
 from rag.authenticator import Authenticator
 from rag.cache.base import Cache, NullCache
 from rag.embedding.base import Embedder
-from rag.errors import CloisterError
+from rag.errors import CloisterError, SetupError
 from rag.gateway.base import Gateway
 from rag.gateway.extractive import ExtractiveGateway
 from rag.generation.answerer import Answerer
@@ -21,8 +21,11 @@ from rag.retrieval.query_vectors import QueryVectors
 from rag.retrieval.retriever import Retriever
 from rag.settings import Secret, Settings
 from rag.store.database import Database
-from rag.store.delivery import delivery_app
+from rag.store.delivery import Delivery, delivery_app
+from rag.store.migrate import newest_migration
 from rag.telemetry import log
+
+_PROBE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Services:
 
     settings: Settings
     database: Database
-    delivery: App
+    delivery: Delivery
     encoder: Embedder
     cache: Cache
     authenticator: Authenticator
@@ -40,18 +43,29 @@ class Services:
     gateway: Gateway
 
     async def ping(self) -> dict[str, str]:
-        """Each dependency's state: `ok`, or what is wrong in a few words."""
+        """Each dependency's state: `ok`, or what is wrong in a few words; answers within two seconds."""
         probes: dict[str, Callable[[], Awaitable[None]]] = {
             "postgres": self.database.ping,
+            "migrations": self._check_schema,
             "cache": self.cache.ping,
             "encoder": self.encoder.ping,
         }
-        return {name: await _state(probe) for name, probe in probes.items()}
+        states = await asyncio.gather(*(_state(probe) for probe in probes.values()))
+        return dict(zip(probes, states, strict=True))
+
+    async def _check_schema(self) -> None:
+        applied, newest = await self.database.schema_version(), newest_migration()
+        if applied is None or applied < newest:
+            state = f"the schema is at {applied or 'nothing'}, this release at {newest}"
+            raise SetupError(f"run 'cloister migrate': {state}")
 
 
 async def _state(probe: Callable[[], Awaitable[None]]) -> str:
     try:
-        await probe()
+        async with asyncio.timeout(_PROBE_S):
+            await probe()
+    except TimeoutError:
+        return f"did not answer within {_PROBE_S:.0f} s"
     except CloisterError as error:
         return error.message
     return "ok"

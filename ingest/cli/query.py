@@ -81,7 +81,7 @@ def ask(question: str, tenant: str, collection: tuple[str, ...], as_json: bool) 
         click.echo(f"{sentence.text} {''.join(f'[{number}]' for number in sentence.citations)}")
     click.echo()
     for citation in answer.citations:
-        place = " › ".join([citation.title or "", *citation.heading_path]).strip(" ›")
+        place = " › ".join(dict.fromkeys(filter(None, [citation.title, *citation.heading_path])))
         click.echo(f"[{citation.number}] {place} (version {citation.document_version}) {citation.uri or ''}".rstrip())
 
 

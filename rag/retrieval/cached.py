@@ -92,11 +92,11 @@ class CachedRetriever:
 
     async def _search_and_keep(self, principal: Principal, query: Query, key: str) -> SearchResult:
         result = await self._inner.search(principal, query)
-        entry = msgspec.msgpack.encode(Entry(principal.tenant, result))
         try:
+            entry = msgspec.msgpack.encode(Entry(principal.tenant, result))
             await self._cache.set(key, entry, ttl_s=self._ttl_s)
-        except CacheUnavailable:
-            log.debug("cache_not_written")
+        except (CacheUnavailable, OverflowError) as error:  # a number in the metadata may be wider than 64 bits
+            log.debug("cache_not_written", reason=type(error).__name__)
         return result
 
 

@@ -11,6 +11,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from rag.domain import TenantId
 from rag.errors import DatabaseUnavailable, Overloaded
+from rag.store.statements import statement
 
 Connection = psycopg.AsyncConnection[DictRow]
 TenantConnection = NewType("TenantConnection", Connection)  # made by Database.tenant alone
@@ -55,6 +56,15 @@ class Database:
         """Raise `DatabaseUnavailable` unless a statement comes back."""
         async with self._connection() as connection:
             await connection.execute("SELECT 1")
+
+    async def schema_version(self) -> str | None:
+        """The number of the newest migration that has been applied; None when none has."""
+        try:
+            async with self._connection() as connection:
+                row = await (await connection.execute(statement("schema.version"))).fetchone()
+        except psycopg.errors.UndefinedTable:
+            return None
+        return row["version"] if row else None
 
     @asynccontextmanager
     async def tenant(

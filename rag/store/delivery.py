@@ -13,6 +13,8 @@ QUEUE: Final = "ingest"
 INGEST_TASK: Final = "ingest.document"
 STATISTICS_TASK: Final = "ingest.statistics"
 
+Delivery = App  # the queue, for those who hand it on without knowing what it is
+
 _OPTIONS: Final = "-c search_path=jobs"
 
 

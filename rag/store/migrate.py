@@ -9,6 +9,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,7 @@ def migrate(url: str, folder: Path | None = None, *, say: Callable[[str], None] 
             raise SetupError(f"the database is not ready; an administrator runs, in this database:\n{statements}")
         _lock(connection)
         connection.execute(_LEDGER)
+        connection.execute("GRANT SELECT ON public.cloister_migrations TO cloister_app")
         pending = _pending(connection, migrations)
         for migration in pending:
             _apply(connection, migration)
@@ -92,6 +94,12 @@ def pending_migrations(url: str, folder: Path | None = None) -> list[str]:
             return [migration.name for migration in _pending(connection, migrations)]
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable("PostgreSQL does not answer") from error
+
+
+@cache
+def newest_migration() -> str:
+    """The number of the newest migration of this release."""
+    return load_migrations(migrations_folder())[-1].version
 
 
 def _lock(connection: Connection) -> None:

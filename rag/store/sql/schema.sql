@@ -1,0 +1,3 @@
+-- name: version
+-- The number of the newest migration that has been applied.
+SELECT max(version) AS version FROM public.cloister_migrations;
