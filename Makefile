@@ -3,7 +3,7 @@
 .PHONY: up test test-reference check fix bench lock clean
 .DEFAULT_GOAL := help
 
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 # Where sentence-transformers' torch comes from; on Linux, PyPI's is the one for CUDA.
 TORCH_INDEX ?=
@@ -42,7 +42,7 @@ clean:
 	rm -rf .venv .venv-reference .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Cloister needs Python 3.11 or newer; try: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Cloister needs Python 3.11 or newer; try: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "could not make a virtual environment (on Debian: apt-get install python3-venv)"; rm -rf .venv; exit 1; }
 
 .venv/run: requirements.lock pyproject.toml | .venv/bin/python
