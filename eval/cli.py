@@ -15,6 +15,7 @@ from rag.services import Services
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from eval.datasets import Dataset
     from eval.gate import GateReport
     from eval.report import Run, RunComparison
     from eval.significance import Difference
@@ -137,10 +138,9 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 @json_option
 def tune(data: tuple[Path, ...], keep: bool, as_json: bool) -> None:
     """Search once, then score the hybrid ranking over a grid of fusion weights."""
-    from eval.datasets import read_dataset
     from eval.tuning import tune_fusion
 
-    datasets = [read_dataset(path) for path in data]
+    datasets = _read_all(data)
 
     async def work(services: Services) -> "list[Grid]":
         return [await tune_fusion(services, dataset, keep=keep) for dataset in datasets]
@@ -179,12 +179,10 @@ def fit_gate(
 
     Each question is asked twice: with the sources it is answered by, and with the other half of the sources.
     """
-    from eval.datasets import read_dataset
     from eval.gate import SIGNS, fit
 
     chosen = _signs(signs, SIGNS)
-    labelled = [read_dataset(path) for path in data]
-    answerable = [read_dataset(path) for path in check]
+    labelled, answerable = _read_all(data), _read_all(check)
 
     async def work(services: Services) -> "GateReport":
         return await fit(
@@ -283,6 +281,18 @@ def _print_gate(report: "GateReport") -> None:
         ["data set", "answerable", "refused", "gaps", "refused", "AUROC"],
         [[d.dataset, d.answerable, d.false_refusals, d.gaps, d.gaps_refused, d.auroc] for d in report.datasets],
     )
+
+
+def _read_all(folders: tuple[Path, ...]) -> "list[Dataset]":
+    """Read data sets; of several whose folders have one name, each is called after the folder above too."""
+    from eval.datasets import read_dataset
+
+    paths = [path.resolve() for path in folders]
+    names = [path.name for path in paths]
+    return [
+        read_dataset(path, name=path.name if names.count(path.name) == 1 else f"{path.parent.name}-{path.name}")
+        for path in paths
+    ]
 
 
 def _signs(asked: str | None, known: tuple[str, ...]) -> tuple[str, ...]:

@@ -47,21 +47,23 @@ async def corpus_in_service(
 ) -> AsyncIterator[Loaded]:
     """Bring a corpus into service for as long as this lasts.
 
-    One that stands complete from an earlier run is used and left, unless `fresh`, which loads it anew. One that was
-    loaded for this is removed at the end, unless `keep`; when the work fails it stays, for the next attempt.
+    One that stands complete from an earlier run is used and left, unless `fresh`, which loads it anew. What was
+    loaded for this, or only completed, is removed at the end, unless `keep`; when the work fails it stays, for the
+    next attempt.
     """
     slug = slug_of(services, dataset, language)
     if fresh:
         await _remove(services, slug)
-    tenant, made = await _tenant(services, slug, dataset)
+    tenant = await _tenant(services, slug, dataset)
+    complete = tenant.documents == len(dataset.documents)
     dead: list[str] = []
-    if tenant.documents != len(dataset.documents):
+    if not complete:
         dead = await _load(services, TenantId(tenant.tenant_id), dataset.documents, language)
         async with services.database.control() as control:
             tenant = await tenant_by_slug(control, slug)
     async with operator_of(services.database, slug) as principal:
         yield Loaded(principal=principal, documents=tenant.documents, chunks=tenant.chunks, dead=dead)
-    if made and not keep:
+    if not complete and not keep:
         await _remove(services, slug)
 
 
@@ -71,12 +73,12 @@ def slug_of(services: Services, dataset: Dataset, language: str) -> str:
     return "eval-" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-async def _tenant(services: Services, slug: str, dataset: Dataset) -> tuple[Tenant, bool]:
+async def _tenant(services: Services, slug: str, dataset: Dataset) -> Tenant:
     async with services.database.control() as control:
         try:
-            return await tenant_by_slug(control, slug), False
+            return await tenant_by_slug(control, slug)
         except NotFound:
-            return await create_tenant(control, slug, name=f"evaluation of {dataset.name}"), True
+            return await create_tenant(control, slug, name=f"evaluation of {dataset.name}")
 
 
 async def _remove(services: Services, slug: str) -> None:

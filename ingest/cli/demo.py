@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from ingest.cli.load import run_load
+from ingest.cli.session import say
 from ingest.load import Load
 from ingest.source import source_files
 from rag.domain import Scope, TenantId
@@ -40,6 +41,7 @@ async def _seed(settings: Settings, url: str) -> str:
             tenant, key = await _tenant(services, slug, name, keys.get(slug))
             keys[slug] = key
             _keep(kept, keys)
+            say(f"loading the sample content of '{slug}'")
             await _load(services, slug, tenant)
     return _banner(url, keys, kept)
 

@@ -62,6 +62,7 @@ async def test_an_incomplete_corpus_is_completed(services: Services, dataset: Da
     assert slug_of(services, more, "english") == left.slug  # the digest is still that of the first six
     async with corpus_in_service(services, more) as loaded:
         assert (loaded.principal.tenant, loaded.documents) == (left.tenant_id, 7)
+    assert not await tenants(services)
 
 
 async def test_a_title_alone_can_be_found(services: Services) -> None:
