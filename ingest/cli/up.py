@@ -41,11 +41,11 @@ def up(demo: bool, host: str | None, port: int | None) -> None:
     if not settings.embedded:
         raise SetupError("DATABASE_URL is set: run 'cloister serve' and 'cloister worker', or unset it for 'up'")
     address = (host or settings.host, port or settings.port)
-    _require_free(*address)
     # A SIGTERM ends the waiting below as Ctrl-C does; whatever else ends us, the children's leash ends them.
     signal.signal(signal.SIGTERM, _interrupt)
     say(f"starting PostgreSQL and Valkey in {settings.data_dir}")
     with start(settings.data_dir) as servers:
+        _require_free(*address)
         for warning in servers.warnings:
             say(f"warning: {warning}")
         migrate(servers.owner_url, say=say)
