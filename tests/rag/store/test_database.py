@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -6,6 +7,14 @@ from psycopg_pool import AsyncConnectionPool
 
 from rag.errors import DatabaseUnavailable, Overloaded
 from rag.store.database import Database
+
+
+@pytest.fixture
+async def narrow(settings) -> AsyncIterator[Database]:
+    """A pool of one connection: whoever comes next gets the one that was used."""
+    opened = await Database.open(settings.secret("database_url"), size=1)
+    yield opened
+    await opened.close()
 
 
 async def value(connection, text: str):
@@ -45,29 +54,25 @@ async def test_a_snapshot_is_one_view_and_writes_nothing(acme):
             await reading.execute("DELETE FROM documents")
 
 
-async def test_a_connection_forgets_that_it_was_a_snapshot(settings, acme):
-    database = await Database.open(settings.secret("database_url"), size=1)
-    async with database.tenant(acme.tenant, snapshot=True) as connection:
+async def test_a_connection_forgets_that_it_was_a_snapshot(narrow, acme):
+    async with narrow.tenant(acme.tenant, snapshot=True) as connection:
         assert await value(connection, "current_setting('transaction_read_only')") == "on"
         assert await value(connection, "current_setting('transaction_isolation')") == "repeatable read"
-    for again in (database.tenant(acme.tenant), database.control()):
+    for again in (narrow.tenant(acme.tenant), narrow.control()):
         async with again as connection:
             assert await value(connection, "current_setting('transaction_read_only')") == "off"
             assert await value(connection, "current_setting('transaction_isolation')") == "read committed"
-    await database.close()
 
 
-async def test_what_is_set_for_a_session_is_forgotten(settings):
-    database = await Database.open(settings.secret("database_url"), size=1)
-    async with database.pool.connection() as connection:
+async def test_what_is_set_for_a_session_is_forgotten(narrow):
+    async with narrow.pool.connection() as connection:
         await connection.execute("SET statement_timeout = 1")
         await connection.execute("SET search_path = pg_temp")
-    async with database.control() as connection:
+    async with narrow.control() as connection:
         assert await value(connection, "current_setting('statement_timeout')") == "0"
         assert await value(connection, "current_setting('search_path')") == "cloister,jobs,public"
         assert await value(connection, "current_setting('plan_cache_mode')") == "force_custom_plan"
         assert await value(connection, "current_setting('jit')") == "off"
-    await database.close()
 
 
 async def test_an_error_takes_the_transaction_back(acme):
@@ -105,28 +110,23 @@ async def test_a_connection_that_was_cut_is_unavailable_and_replaced(acme, admin
     await acme.database.ping()
 
 
-async def test_when_every_connection_is_busy_the_wait_is_bounded(settings):
-    database = await Database.open(settings.secret("database_url"), size=1)
-    database.pool.timeout = 0.05
-    async with database.control():
+async def test_when_every_connection_is_busy_the_wait_is_bounded(narrow):
+    narrow.pool.timeout = 0.05
+    async with narrow.control():
         with pytest.raises(Overloaded) as refusal:
-            await database.ping()
+            await narrow.ping()
     assert refusal.value.retry_after > 0
-    await database.ping()
-    await database.close()
+    await narrow.ping()
 
 
-async def test_when_too_many_wait_the_next_is_turned_away_at_once(settings):
-    database = await Database.open(settings.secret("database_url"), size=1)
-    async with database.control():
-        waiting = [asyncio.create_task(database.ping()) for _ in range(16)]
-        await asyncio.sleep(0)
-        while database.pool.get_stats().get("requests_waiting", 0) < 16:
-            await asyncio.sleep(0)
+async def test_when_too_many_wait_the_next_is_turned_away_at_once(narrow):
+    async with narrow.control():
+        waiting = [asyncio.create_task(narrow.ping()) for _ in range(narrow.pool.max_waiting)]
+        await asyncio.sleep(0.05)
         with pytest.raises(Overloaded):
-            await database.ping()
+            await narrow.ping()
+        assert not any(task.done() for task in waiting)
     await asyncio.gather(*waiting)
-    await database.close()
 
 
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path, monkeypatch):
