@@ -27,7 +27,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 def difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     """How much better `ours` is than `theirs`, whose values belong to the same queries in the same order."""
-    if len(ours) != len(theirs) or not ours:
+    if len(ours) != len(theirs) or len(ours) == 0:
         raise ValueError("as many values on both sides, at least one")
     deltas = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     low, high = bootstrap_interval(deltas)
