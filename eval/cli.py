@@ -88,10 +88,11 @@ def retrieval(
     corpus.jsonl, queries.jsonl and qrels.tsv (or qrels/test.tsv).
     """
     from eval.datasets import read_dataset
-    from eval.report import write_run
+    from eval.report import prepare, write_run
     from eval.runner import run_retrieval
 
     dataset = read_dataset(data, name=name)
+    prepare(out)  # now, and not after the work
 
     async def work(services: Services) -> "Run":
         with _follow() as follow:
@@ -134,16 +135,17 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
 
 @group.command()
 @several_option
+@language_option
 @keep_option
 @json_option
-def tune(data: tuple[Path, ...], keep: bool, as_json: bool) -> None:
+def tune(data: tuple[Path, ...], language: str, keep: bool, as_json: bool) -> None:
     """Search once, then score the hybrid ranking over a grid of fusion weights."""
     from eval.tuning import tune_fusion
 
     datasets = _read_all(data)
 
     async def work(services: Services) -> "list[Grid]":
-        return [await tune_fusion(services, dataset, keep=keep) for dataset in datasets]
+        return [await tune_fusion(services, dataset, language=language, keep=keep) for dataset in datasets]
 
     grids = with_services(work)
     if as_json:
@@ -164,6 +166,7 @@ def tune(data: tuple[Path, ...], keep: bool, as_json: bool) -> None:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="The share of answerable questions that may be refused.",
 )
+@language_option
 @keep_option
 @json_option
 def fit_gate(
@@ -172,6 +175,7 @@ def fit_gate(
     signs: str | None,
     group_by: str,
     false_refusals: float,
+    language: str,
     keep: bool,
     as_json: bool,
 ) -> None:
@@ -192,6 +196,7 @@ def fit_gate(
             signs=chosen,
             group_by=group_by,
             false_refusals=false_refusals,
+            language=language,
             keep=keep,
         )
 

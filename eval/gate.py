@@ -96,11 +96,13 @@ async def fit(
     signs: Sequence[str] = SIGNS,
     group_by: str = "article",
     false_refusals: float = 0.05,
+    language: str = "english",
     keep: bool = False,
 ) -> GateReport:
     """Fit the gate on `labelled`; `answerable` only tells how many of its questions the gate would refuse."""
-    examples = [example for dataset in labelled for example in await _both_ways(services, dataset, group_by, keep)]
-    checks = [example for dataset in answerable for example in await _as_it_is(services, dataset, group_by, keep)]
+    asker = _Asker(services, group_by=group_by, language=language, keep=keep)
+    examples = [example for dataset in labelled for example in await asker.both_ways(dataset)]
+    checks = [example for dataset in answerable for example in await asker.as_it_is(dataset)]
     gate, shift = fit_gate(*table_of(examples, signs), signs, false_refusals=false_refusals)
     return GateReport(
         gate=gate,
@@ -175,29 +177,35 @@ def _part(dataset: Dataset, documents: Sequence[Document], suffix: str) -> Datas
     return make_dataset(f"{dataset.name}-{suffix}", documents, dataset.topics, dataset.qrels)
 
 
-async def _both_ways(services: Services, dataset: Dataset, group_by: str, keep: bool) -> list[Example]:
-    examples: list[Example] = []
-    for part in halves(dataset, group_by):
-        examples += await _ask(services, part, dataset, group_by, keep)
-    return examples
+class _Asker:
+    """Asks data sets' questions of corpora, and keeps the evidence."""
 
+    def __init__(self, services: Services, *, group_by: str, language: str, keep: bool) -> None:
+        self._services = services
+        self._group_by = group_by
+        self._language = language
+        self._keep = keep
 
-async def _as_it_is(services: Services, dataset: Dataset, group_by: str, keep: bool) -> list[Example]:
-    return await _ask(services, dataset, dataset, group_by, keep)
+    async def both_ways(self, dataset: Dataset) -> list[Example]:
+        """Every question with its sources, and without them."""
+        return [example for part in halves(dataset, self._group_by) for example in await self._ask(part, dataset)]
 
+    async def as_it_is(self, dataset: Dataset) -> list[Example]:
+        """Every question of the whole corpus."""
+        return await self._ask(dataset, dataset)
 
-async def _ask(services: Services, part: Dataset, whole: Dataset, group_by: str, keep: bool) -> list[Example]:
-    source = {document.id: source_of(document, group_by) for document in whole.documents}
-    there = {source[document.id] for document in part.documents}
-    examples: list[Example] = []
-    async with corpus_in_service(services, part, keep=keep) as loaded:
-        for topic in whole.answerable:
-            sources = {source[document] for document in _relevant(whole, topic)}
-            if sources & there and not sources <= there:
-                continue  # half an answer is neither
-            found = await services.searcher.search(loaded.principal, Query(text=topic.text, explain=True))
-            examples.append(Example(whole.name, min(sources), found.evidence, sources <= there))
-    return examples
+    async def _ask(self, part: Dataset, whole: Dataset) -> list[Example]:
+        source = {document.id: source_of(document, self._group_by) for document in whole.documents}
+        there = {source[document.id] for document in part.documents}
+        examples: list[Example] = []
+        async with corpus_in_service(self._services, part, language=self._language, keep=self._keep) as loaded:
+            for topic in whole.answerable:
+                sources = {source[document] for document in _relevant(whole, topic)}
+                if sources & there and not sources <= there:
+                    continue  # half an answer is neither
+                found = await self._services.searcher.search(loaded.principal, Query(text=topic.text, explain=True))
+                examples.append(Example(whole.name, min(sources), found.evidence, sources <= there))
+        return examples
 
 
 def _relevant(dataset: Dataset, topic: Topic) -> list[str]:

@@ -159,8 +159,19 @@ def differences(ours: PerQuery, theirs: PerQuery) -> dict[str, Difference]:
     }
 
 
+def prepare(out: Path) -> None:
+    """Make the directory that runs go to; raises `InvalidInput` when nothing can be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"cannot write to {out}: {error.strerror}") from error
+    if not os.access(out, os.W_OK):
+        raise InvalidInput(f"cannot write to {out}: it belongs to somebody else")
+
+
 def write_run(out: Path, run: Run) -> Path:
     """Write a run to a directory of its own below `out`, and give its path."""
+    prepare(out)
     stamp = run.config.created_at.strftime("%Y%m%dT%H%M%SZ")
     folder = _new_folder(out, f"{stamp}-retrieval-{re.sub(r'[^A-Za-z0-9._-]+', '-', run.config.dataset)}")
     metrics = Metrics(run.queries, run.measured, fusion_gain(run.measured))
@@ -224,11 +235,9 @@ def _new_folder(out: Path, name: str) -> Path:
     for suffix in ("", *(f"-{number}" for number in range(2, 100))):
         folder = out / f"{name}{suffix}"
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
         except FileExistsError:
             continue
-        except OSError as error:
-            raise InvalidInput(f"cannot write to {out}: {error.strerror}") from error
         return folder
     raise Conflict(f"{out} is full of runs named {name}")
 

@@ -61,10 +61,10 @@ class Grid(msgspec.Struct, frozen=True):
 _COLUMNS: Final = ("cosine", "best_sentence", "lexical")
 
 
-async def tune_fusion(services: Services, dataset: Dataset, *, keep: bool = False) -> Grid:
+async def tune_fusion(services: Services, dataset: Dataset, *, language: str = "english", keep: bool = False) -> Grid:
     """Score a data set's hybrid ranking at every point of the grid."""
     found: dict[str, Candidates] = {}
-    async with corpus_in_service(services, dataset, keep=keep) as loaded:
+    async with corpus_in_service(services, dataset, language=language, keep=keep) as loaded:
         for topic in dataset.answerable:
             query = Query(text=topic.text, limit=DEPTH, explain=True)
             found[topic.id] = Candidates.of((await services.searcher.search(loaded.principal, query)).hits)

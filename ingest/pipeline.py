@@ -14,13 +14,13 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.chunk import Chunk, ChunkedDocument, chunk
+from ingest.chunk import CHUNKER_VERSION, Chunk, ChunkedDocument, chunk
 from ingest.failures import TryAgain, backoff_s, describe, outcome
 from ingest.partition import Partition
 from ingest.sandbox import Sandbox
 from rag.domain import TenantId
-from rag.embedding.base import Embedder
-from rag.errors import Conflict, InterruptedDocument
+from rag.embedding.base import Embedder, require_space
+from rag.errors import Conflict, InterruptedDocument, SetupError, UnreadableDocument
 from rag.store.corpus import read_writing
 from rag.store.database import Database
 from rag.store.ingestion import (
@@ -87,6 +87,12 @@ class _Attempt:
 
     async def go(self) -> None:
         run, tools = self._run, self._tools
+        if run.attempts > tools.max_attempts:
+            raise UnreadableDocument(
+                f"{run.attempts - 1} attempts ended without a word, the worker with them",
+                code="gave_up",
+                hint="look for what ends the worker (memory?), then retry the job",
+            )
         parsed = await self._timed("parsing", self._parse)
         title = run.request["title"] or parsed.title
         chunked = await self._timed(
@@ -94,6 +100,9 @@ class _Attempt:
         )
         async with tools.database.tenant(self._tenant) as connection:
             writing = await read_writing(connection, self._tenant)
+        require_space(tools.encoder, space=writing.space, model=writing.model, revision=writing.revision)
+        if writing.chunker_version != CHUNKER_VERSION:
+            raise SetupError(f"the space '{writing.space}' holds chunks of version {writing.chunker_version}")
         vectors = await self._timed("embedding", lambda: self._embed(chunked.chunks, writing.space))
         version = new_version(parsed, chunked, vectors, title)
         await self._timed("writing", lambda: self._write(version))

@@ -18,27 +18,29 @@ from ingest.failures import TryAgain
 from ingest.pipeline import Tools, ingest_document
 from ingest.sandbox import Sandbox
 from rag.domain import TenantId
-from rag.errors import CloisterError
 from rag.services import Services
 from rag.store.corpus import refresh_statistics
-from rag.store.delivery import INGEST_TASK, QUEUE, STATISTICS_TASK, deliver_statistics
+from rag.store.delivery import INGEST_TASK, QUEUE, STATISTICS_TASK, deliver_run, deliver_statistics
+from rag.store.ingestion import undelivered
 from rag.telemetry import log, stage
 
 _SILENT_S: Final = 30.0  # a worker without a heartbeat for this long is taken for dead
 _LOOK_S: Final = 15.0
 _STATISTICS_DELAY_S: Final = 2
 _POLL_S: Final = 2.0
+_AFTER_S: Final = 3.0
 
 
-class _AsTold(BaseRetryStrategy):
-    """Runs a task again exactly when it said so; `ingest_runs` keeps the count."""
+class _Again(BaseRetryStrategy):
+    """Runs a task again whatever ended it: one that has nothing left to do returns, and `ingest_runs` keeps count.
+
+    A delivery that ended with anything but its task's return would be lost, and the document with it: a stop of the
+    worker, a database that is away for the moment in which the failure should be recorded.
+    """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:  # noqa: ARG002
-        return (
-            RetryDecision(retry_in={"seconds": math.ceil(exception.after_s)})
-            if isinstance(exception, TryAgain)
-            else None
-        )
+        after_s = exception.after_s if isinstance(exception, TryAgain) else _AFTER_S
+        return RetryDecision(retry_in={"seconds": math.ceil(after_s)})
 
 
 class _Statistics:
@@ -85,8 +87,8 @@ async def open_worker(services: Services) -> AsyncIterator[App]:
     async def refresh(*, tenant: str) -> None:
         await statistics.refresh(TenantId(UUID(tenant)))
 
-    app.task(name=INGEST_TASK, queue=QUEUE, retry=_AsTold())(document)
-    app.task(name=STATISTICS_TASK, queue=QUEUE)(refresh)
+    app.task(name=INGEST_TASK, queue=QUEUE, retry=_Again())(document)
+    app.task(name=STATISTICS_TASK, queue=QUEUE, retry=_Again())(refresh)
     try:
         yield app
     finally:
@@ -97,7 +99,7 @@ async def work(services: Services, *, until_idle: bool = False, signals: bool = 
     """Serve the queue until cancelled; `until_idle` returns once it is empty, `signals` makes SIGTERM stop it."""
     settings = services.settings
     async with open_worker(services) as app:
-        recovery = asyncio.create_task(_recover(app))
+        recovery = asyncio.create_task(_recover(services, app))
         try:
             await app.run_worker_async(
                 queues=[QUEUE],
@@ -120,13 +122,27 @@ def yield_to_others() -> None:
         os.nice(10)
 
 
-async def _recover(app: App) -> None:
-    # What a killed worker was doing stays `doing` until somebody looks.
+async def _recover(services: Services, app: App) -> None:
+    # What a killed worker was doing stays `doing` until somebody looks, and somebody must go on looking.
     while True:
-        try:
-            for job in await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=_SILENT_S):
-                await app.job_manager.retry_job(job, retry_at=datetime.now(UTC))
-                log.warning("job_recovered", job=job.id, task=job.task_name)
-        except CloisterError as error:
-            log.warning("recovery_failed", code=error.code)
+        for look in (_take_over_stalled(app), _deliver_undelivered(services)):
+            try:
+                await look
+            except Exception as error:  # noqa: BLE001 - see above
+                log.warning("recovery_failed", error=type(error).__name__)
         await asyncio.sleep(_LOOK_S)
+
+
+async def _take_over_stalled(app: App) -> None:
+    for job in await app.job_manager.get_stalled_jobs(queue=QUEUE, seconds_since_heartbeat=_SILENT_S):
+        await app.job_manager.retry_job(job, retry_at=datetime.now(UTC))
+        log.warning("job_recovered", job=job.id, task=job.task_name)
+
+
+async def _deliver_undelivered(services: Services) -> None:
+    async with services.database.control() as control:
+        lost = await undelivered(control)
+    for tenant, run in lost:
+        async with services.database.tenant(tenant) as connection:
+            await deliver_run(services.delivery, connection, tenant, run, priority=0)
+        log.warning("run_delivered_again", run=str(run))

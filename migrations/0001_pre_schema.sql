@@ -90,8 +90,9 @@ CREATE TABLE cloister.acl_sets (
     tenant_id uuid NOT NULL REFERENCES cloister.tenants ON DELETE CASCADE,
     acl_id    int GENERATED ALWAYS AS IDENTITY,
     groups    text[] NOT NULL,         -- sorted, distinct; empty: every reader of the tenant
+    digest    bytea NOT NULL,          -- SHA-256 of the groups: many long names do not fit in an index
     PRIMARY KEY (tenant_id, acl_id),
-    UNIQUE (tenant_id, groups)
+    UNIQUE (tenant_id, digest)
 );
 
 CREATE TABLE cloister.documents (
@@ -114,8 +115,10 @@ CREATE TABLE cloister.documents (
     PRIMARY KEY (tenant_id, document_id),
     UNIQUE (tenant_id, collection_id, external_id),
     FOREIGN KEY (tenant_id, collection_id) REFERENCES cloister.collections ON DELETE CASCADE,
-    FOREIGN KEY (tenant_id, acl_id) REFERENCES cloister.acl_sets
+    -- Deferred: a tenant's deletion reaches the sets and the documents in no promised order.
+    FOREIGN KEY (tenant_id, acl_id) REFERENCES cloister.acl_sets DEFERRABLE INITIALLY DEFERRED
 );
+CREATE INDEX documents_acl ON cloister.documents (tenant_id, acl_id);
 
 CREATE TABLE cloister.document_versions (
     tenant_id      uuid NOT NULL,
@@ -221,7 +224,7 @@ CREATE TABLE cloister.answers (
     gateway        text NOT NULL,
     corpus_version bigint NOT NULL,
     space          text NOT NULL,
-    acl_ids        int[] NOT NULL,     -- what the asker could see when it was answered
+    document_ids   uuid[] NOT NULL,    -- what it quotes; readable only while all of it is
     body           jsonb NOT NULL,     -- the answer as it was sent
     passages       jsonb NOT NULL,     -- chunk ids and scores that it was made from
     created_at     timestamptz NOT NULL DEFAULT now(),

@@ -37,7 +37,7 @@ $$;
 -- until about `breadth` rows are expected. A lexeme that the statistics lack counts as rare. Runs under the
 -- caller's row-level security. No lexeme left after stop words: `terms` is NULL.
 CREATE FUNCTION cloister.lexical_plan(p_tenant uuid, p_query text, p_languages text[], p_breadth int)
-RETURNS TABLE (weights public.sparsevec, maximum real, terms tsquery, lexemes text[], known int)
+RETURNS TABLE (weights public.sparsevec, maximum real, terms tsquery, every_term tsquery, lexemes text[], known int)
 -- No partition is touched here, so the plan may be kept: planning it anew costs four times what running it does.
 LANGUAGE sql STABLE SET search_path = pg_catalog, public, pg_temp SET plan_cache_mode = auto
 AS $$
@@ -54,7 +54,8 @@ AS $$
         FROM asked a CROSS JOIN size
         LEFT JOIN cloister.lexeme_stats s ON s.tenant_id = p_tenant AND s.lexeme = a.lexeme
     ), ranked AS (
-        SELECT w.*, coalesce(sum(coalesce(w.df, 0)) OVER (
+        SELECT w.*, '''' || replace(replace(w.lexeme, '\', '\\'), '''', '''''') || '''' AS quoted,
+               coalesce(sum(coalesce(w.df, 0)) OVER (
                    ORDER BY coalesce(w.df, 0), w.lexeme ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
         FROM weighed w
     ), coordinates AS (
@@ -63,8 +64,8 @@ AS $$
     SELECT ('{' || (SELECT string_agg(c.coordinate || ':' || c.idf::real, ',' ORDER BY c.coordinate)
                     FROM coordinates c) || '}/1000000000')::public.sparsevec,
            sum(r.idf)::real,
-           string_agg('''' || replace(replace(r.lexeme, '\', '\\'), '''', '''''') || '''', ' | ')
-               FILTER (WHERE r.before < p_breadth)::tsquery,
+           string_agg(r.quoted, ' | ') FILTER (WHERE r.before < p_breadth)::tsquery,
+           string_agg(r.quoted, ' | ')::tsquery,
            array_agg(r.lexeme ORDER BY r.idf DESC, r.lexeme),
            count(r.df)::int
     FROM ranked r

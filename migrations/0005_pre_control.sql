@@ -87,12 +87,23 @@ AS $$
     FROM cloister.ingest_runs GROUP BY state
 $$;
 
+-- Open runs that nobody will come for: their delivery was lost. A worker delivers them again.
+CREATE FUNCTION cloister.undelivered_runs(p_limit int) RETURNS TABLE (tenant_id uuid, run_id uuid)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.tenant_id, r.run_id FROM cloister.ingest_runs r
+    WHERE r.state IN ('queued', 'running', 'failed') AND r.created_at < now() - interval '1 minute'
+      AND NOT EXISTS (SELECT FROM jobs.procrastinate_jobs j
+                      WHERE j.task_name = 'ingest.document' AND j.args ->> 'run' = r.run_id::text)
+    LIMIT p_limit
+$$;
+
 DO $$
 DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['authenticate', 'create_tenant', 'list_tenants', 'delete_tenant',
-        'create_operator_key', 'list_operator_keys', 'revoke_operator_key', 'ingest_backlog']
+        'create_operator_key', 'list_operator_keys', 'revoke_operator_key', 'ingest_backlog', 'undelivered_runs']
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION cloister.%I FROM PUBLIC', name);
         EXECUTE format('GRANT EXECUTE ON FUNCTION cloister.%I TO cloister_app', name);

@@ -21,6 +21,8 @@ class Authenticator:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: OrderedDict[bytes, tuple[float, Principal | Operator | None]] = OrderedDict()
+        # Apart, so that a flood of invented keys drives no real one out.
+        self._refused: OrderedDict[bytes, tuple[float, Principal | Operator | None]] = OrderedDict()
 
     async def identify(self, key: str) -> Principal | Operator:
         """Whom a key stands for; raises `Unauthenticated` in the same words whatever is wrong with it."""
@@ -31,14 +33,16 @@ class Authenticator:
         return who
 
     async def _look_up(self, digest: bytes) -> Principal | Operator | None:
-        until, who = self._known.get(digest, (0.0, None))
+        until, who = self._known.get(digest) or self._refused.get(digest) or (0.0, None)
         now = time.monotonic()
         if now < until:
             return who
         async with self._database.control() as connection:
             who = await authenticate(connection, digest)
-        self._known[digest] = (now + (_TRUST_SECONDS if who else _DISTRUST_SECONDS), who)
-        self._known.move_to_end(digest)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self._known.pop(digest, None)
+        remembered = self._known if who else self._refused
+        remembered[digest] = (now + (_TRUST_SECONDS if who else _DISTRUST_SECONDS), who)
+        remembered.move_to_end(digest)
+        if len(remembered) > _REMEMBERED:
+            remembered.popitem(last=False)
         return who

@@ -12,6 +12,7 @@ CloisterError
 │   └── Conflict                  the state of the thing forbids this
 ├── Unavailable                   transient: try again after `retry_after` seconds
 │   ├── DatabaseUnavailable
+│   ├── WriteConflict             two writes met; one of them may be tried again
 │   ├── EncoderUnavailable
 │   └── Overloaded                a bounded queue is full
 ├── DocumentError                 a document could not be ingested
@@ -139,6 +140,12 @@ class DatabaseUnavailable(Unavailable):
     code = "database_unavailable"
 
 
+class WriteConflict(Unavailable):
+    """Two writes met, and this one was undone."""
+
+    code = "write_conflict"
+
+
 class EncoderUnavailable(Unavailable):
     """The encoder is stopped or its queue is full."""
 
@@ -182,3 +189,4 @@ class SetupError(CloisterError):
 
     code = "setup"
     title = "Not set up"
+    transient = True  # a document waits for the operator rather than be given up

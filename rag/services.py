@@ -91,6 +91,7 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
         url = settings.secret("database_url")
         database = await Database.open(url, size=pool_size or settings.pool_size)
         stack.push_async_callback(database.close)
+        await database.require_row_security()
         delivery = delivery_app(url)
         await stack.enter_async_context(delivery.open_async())
         encoder = open_encoder(settings)
@@ -101,7 +102,9 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
         retriever = Retriever(
             database, vectors, dense_weight=settings.dense_weight, timeout_s=settings.request_timeout_s
         )
-        searcher = CachedRetriever(retriever, database, cache, ttl_s=settings.cache_ttl_s)
+        searcher = CachedRetriever(
+            retriever, database, cache, ttl_s=settings.cache_ttl_s, ranking=f"{settings.dense_weight}"
+        )
         gateway = ExtractiveGateway()
         answerer = Answerer(searcher, database, vectors, gateway, refusal_threshold=settings.refusal_threshold)
         yield Services(

@@ -5,8 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from rag.domain import Scope, TenantId
-from rag.errors import Forbidden
+from rag.domain import TenantId
 
 ALL_GROUPS = "*"  # a credential with this group reads every document of its tenant
 
@@ -25,11 +24,6 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     def reads_all_groups(self) -> bool:
         """Whether no document of the tenant is closed to this caller."""
         return ALL_GROUPS in self.groups
-
-    def require(self, scope: Scope) -> None:
-        """Raise `Forbidden` unless the credential carries the scope."""
-        if scope not in self.scopes:
-            raise Forbidden(f"this key lacks the scope '{scope.value}'")
 
 
 class Operator(msgspec.Struct, frozen=True):

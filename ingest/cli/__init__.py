@@ -36,7 +36,7 @@ _SHORT: Final = {
 
 
 _FOOT: Final = """
-Every command takes --json and --help, as in: cloister ingest --help
+Every command takes --help, and each that gives a result takes --json
 Exit codes: 0 ok, 1 error, 2 usage, 3 finished with dead letters
 Start with: cloister up --demo"""
 

@@ -31,7 +31,7 @@ def ready_settings(*, migrated: bool = True) -> Iterator[Settings]:
     """The settings with a database behind them: the one configured, the one that `up` runs, or one just for this."""
     settings = load_settings()
     configure_logging(settings.log_format, "warning")
-    if not settings.embedded:
+    if not settings.embedded or (not migrated and settings.migration_database_url):
         yield settings
         return
     from rag.embedded import open_servers

@@ -1,12 +1,13 @@
 """/v1/admin: tenants and their keys, for operators."""
 
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
+from msgspec import Meta
 
 from rag.api.access import OPERATOR
 from rag.api.cursors import cut, decode_cursor
@@ -76,7 +77,7 @@ async def list_keys(
     slug: FromPath[str], database: NamedDependency[Database], limit: Limit = 20, cursor: Cursor = None
 ) -> KeyPage:
     """The tenant's keys, oldest first, revoked ones too; never the key itself."""
-    after = decode_cursor(cursor, tuple[datetime, UUID])
+    after = decode_cursor(cursor, tuple[Annotated[datetime, Meta(tz=True)], UUID])
     tenant = await _tenant(database, slug)
     async with database.tenant(tenant) as connection:
         found = await key_store.list_keys(connection, tenant)

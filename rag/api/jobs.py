@@ -7,6 +7,7 @@ from uuid import UUID
 from litestar import Request, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
+from msgspec import Meta
 
 from rag.api.access import allow
 from rag.api.cursors import cut, decode_cursor
@@ -28,7 +29,7 @@ async def list_jobs(
     cursor: Cursor = None,
 ) -> JobPage:
     """The tenant's jobs, newest first."""
-    before = decode_cursor(cursor, tuple[datetime, UUID])
+    before = decode_cursor(cursor, tuple[Annotated[datetime, Meta(tz=True)], UUID])
     async with database.tenant(principal.tenant) as connection:
         found = await store.list_jobs(connection, principal.tenant, state=status, before=before, limit=limit + 1)
     data, more, following = cut(found, limit, lambda job: (job.created_at, job.job_id))

@@ -11,6 +11,7 @@ from litestar.params import JSONBody, SkipValidation
 from rag.api.access import allow
 from rag.api.schemas import SearchRequest, SearchResponse
 from rag.domain import Query, Scope
+from rag.errors import Forbidden
 from rag.retrieval.base import Searcher
 from rag.retrieval.filters import compile_filter
 from rag.tenancy import Principal
@@ -22,7 +23,7 @@ from rag.tenancy import Principal
     operation_id="search",
     tags=["search"],
     summary="Find the passages nearest to a query",
-    opt={**allow(Scope.SEARCH, publishable=True), "problems": (404,)},
+    opt={**allow(Scope.SEARCH, publishable=True), "problems": (403, 404)},
 )
 async def search(
     data: JSONBody[SearchRequest],
@@ -30,6 +31,8 @@ async def search(
     searcher: NamedDependency[SkipValidation[Searcher]],  # a protocol cannot be checked at run time
 ) -> SearchResponse:
     """Passages of the tenant's documents that the key may read, best first; no hit is an empty list."""
+    if data.explain and principal.kind == "publishable":
+        raise Forbidden("a publishable key is not told how a result came about")
     started = time.perf_counter()
     query = Query(
         text=data.query,

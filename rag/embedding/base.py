@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.errors import SetupError
+
 Vector = NDArray[np.float32]
 Matrix = NDArray[np.float32]
 
@@ -77,3 +79,12 @@ def fingerprint(**parts: str | int) -> str:
     """Digest what defines a vector space into 16 hex digits; the order of the parts does not matter."""
     lines = "\n".join(f"{name}={parts[name]}" for name in sorted(parts))
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+def require_space(encoder: Embedder, *, space: str, model: str, revision: str) -> None:
+    """Raise `SetupError` unless an embedding space was built with this encoder's weights."""
+    if (encoder.model, encoder.revision) != (model, revision):
+        raise SetupError(
+            f"the embedding space '{space}' was built with {model} ({revision}), and this process runs "
+            f"{encoder.model} ({encoder.revision}); see CLOISTER_ENCODER"
+        )

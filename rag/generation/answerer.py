@@ -82,7 +82,7 @@ class Answerer:
             with stage("gateway"):
                 draft = await self._gateway.answer(question, passages, sources)
             cited = await self._verify(principal, draft, sources, passages, max_citations)
-            code = None if cited.sentences else "uncited"
+            code = None if cited.sentences else "uncited" if passages else "no_results"
         answer = Answer(
             id=uuid4(),
             status="refused" if code else "answered",
@@ -100,7 +100,7 @@ class Answerer:
         ANSWERS.labels(code or "answered").inc()
         with stage("keep"):
             async with self._database.tenant(principal.tenant) as writing:
-                await self._keep(writing, principal, answer, question, corpus, result)
+                await self._keep(writing, principal, answer, question, result)
         return answer
 
     async def get(self, principal: Principal, answer_id: UUID) -> Answer:
@@ -137,7 +137,6 @@ class Answerer:
         principal: Principal,
         answer: Answer,
         question: str,
-        corpus: Corpus,
         result: SearchResult,
     ) -> None:
         passages: list[dict[str, Any]] = [
@@ -152,7 +151,6 @@ class Answerer:
             question=question,
             corpus_version=result.corpus_version,
             space=result.embedding_space,
-            acl=corpus.acl_ids,
             passages=passages,
         )
 

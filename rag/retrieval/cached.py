@@ -33,11 +33,12 @@ class Entry(msgspec.Struct, frozen=True):
 class CachedRetriever:
     """Answers from the cache when it can; equal queries that arrive together are searched once."""
 
-    def __init__(self, inner: Searcher, database: Database, cache: Cache, *, ttl_s: int) -> None:
+    def __init__(self, inner: Searcher, database: Database, cache: Cache, *, ttl_s: int, ranking: str) -> None:
         self._inner = inner
         self._database = database
         self._cache = cache
         self._ttl_s = ttl_s
+        self._ranking = ranking  # what the ranking was set to: another setting, another result
         self._flights: dict[str, asyncio.Task[SearchResult]] = {}
 
     async def search(self, principal: Principal, query: Query) -> SearchResult:
@@ -47,7 +48,7 @@ class CachedRetriever:
         with stage("cache"):
             async with self._database.tenant(principal.tenant, snapshot=True) as connection:
                 corpus = await read_corpus(connection, principal)
-            key = cache_key(principal.tenant, corpus, query)
+            key = cache_key(principal, corpus, query, self._ranking)
             try:
                 found = await self._read(principal, key)
             except CacheUnavailable:
@@ -100,14 +101,20 @@ class CachedRetriever:
         return result
 
 
-def cache_key(tenant: TenantId, corpus: Corpus, query: Query) -> str:
-    """The key of a query's result: the tenant in clear, the rest digested."""
+def cache_key(principal: Principal, corpus: Corpus, query: Query, ranking: str) -> str:
+    """The key of a query's result: the tenant in clear, the rest digested.
+
+    The groups stand beside the sets they open: a set made while a search is under way opens to some who share the
+    sets of before, and not to others.
+    """
     parts = [
         _FORMAT,
+        ranking,
         corpus.corpus_version,
         corpus.space,
         corpus.acl_ids,
+        sorted(principal.groups),
         msgspec.structs.replace(query, text=normalise(query.text)),
     ]
     digest = hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()
-    return f"search:{tenant}:{digest}"
+    return f"search:{principal.tenant}:{digest}"

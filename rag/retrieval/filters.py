@@ -6,7 +6,7 @@ No part of a filter becomes SQL. A value matches an array that contains it; a mi
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -15,6 +15,7 @@ from rag.errors import InvalidInput
 _DEPTH: Final = 8
 _CLAUSES: Final = 200
 _VALUES: Final = 500
+_LENGTH: Final = 65_536
 _COMPARISONS: Final = {"$eq": "==", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _NEVER: Final = "(1 == 0)"
 _ALWAYS: Final = "(1 == 1)"
@@ -22,11 +23,18 @@ _ALWAYS: Final = "(1 == 1)"
 
 def compile_filter(value: object, pointer: str = "/filters") -> str:
     """The jsonpath predicate of a filter; raises `InvalidInput` that points at the part that is wrong."""
-    return _Compiler().clause(value, pointer, depth=0)
+    compiled = _Compiler().clause(value, pointer, depth=0)
+    if len(compiled) > _LENGTH:
+        raise InvalidInput("the filter is too long", pointer=pointer)
+    return compiled
 
 
 class _Compiler:
-    """Counts clauses as it goes, so that a filter is bounded as a whole."""
+    """Counts clauses as it goes, so that a filter is bounded as a whole.
+
+    Every comparison is an `exists($ ? (@.field == value))`: true or false and never unknown, as a bare comparison of
+    different types would be; so a negation is a `!` and no more, however deep it stands.
+    """
 
     def __init__(self) -> None:
         self._clauses = 0
@@ -34,11 +42,7 @@ class _Compiler:
     def clause(self, value: object, pointer: str, *, depth: int) -> str:
         if not isinstance(value, dict):
             raise InvalidInput('a filter is an object such as {"brand": "acme"}', pointer=pointer)
-        if depth > _DEPTH:
-            raise InvalidInput(f"a filter nests at most {_DEPTH} deep", pointer=pointer)
-        self._clauses += max(1, len(value))
-        if self._clauses > _CLAUSES:
-            raise InvalidInput(f"a filter has at most {_CLAUSES} conditions", pointer=pointer)
+        self._go_deeper(depth, len(value), pointer)
         parts = [self._part(key, item, f"{pointer}/{_escape(key)}", depth) for key, item in value.items()]
         return _join(parts, "&&", empty=_ALWAYS)
 
@@ -59,7 +63,7 @@ class _Compiler:
             return _compare(path, "==", value, pointer)
         if not value:
             raise InvalidInput('give an operator such as {"$gte": 10}', pointer=pointer)
-        self._clauses += len(value)
+        self._go_deeper(depth, len(value), pointer)
         parts = [self._operator(path, key, item, f"{pointer}/{_escape(key)}", depth) for key, item in value.items()]
         return _join(parts, "&&", empty=_ALWAYS)
 
@@ -76,9 +80,16 @@ class _Compiler:
         if key not in others:
             known = ", ".join(sorted([*_COMPARISONS, *others]))
             raise InvalidInput(f"{key} is not an operator; there are {known}", pointer=pointer)
-        if key == "$not" and (not isinstance(value, dict) or depth >= _DEPTH):
+        if key == "$not" and not isinstance(value, dict):
             raise InvalidInput('$not takes operators, such as {"$gt": 3}', pointer=pointer)
         return others[key]()
+
+    def _go_deeper(self, depth: int, clauses: int, pointer: str) -> None:
+        if depth > _DEPTH:
+            raise InvalidInput(f"a filter nests at most {_DEPTH} deep", pointer=pointer)
+        self._clauses += max(1, clauses)
+        if self._clauses > _CLAUSES:
+            raise InvalidInput(f"a filter has at most {_CLAUSES} conditions", pointer=pointer)
 
 
 def _path(key: str, pointer: str) -> str:
@@ -86,7 +97,7 @@ def _path(key: str, pointer: str) -> str:
     steps = key.split(".")
     if not key or "" in steps or len(key) > 256:  # noqa: PLR2004 - a bound on the length of a name
         raise InvalidInput("name a metadata field, with dots for nested ones", pointer=pointer)
-    return "$" + "".join("." + _literal(step) for step in steps)
+    return "".join("." + _literal(step, pointer) for step in steps)
 
 
 def _compare(path: str, operator: str, value: object, pointer: str) -> str:
@@ -94,9 +105,9 @@ def _compare(path: str, operator: str, value: object, pointer: str) -> str:
         raise InvalidInput("compare with a string, a number, true, false or null", pointer=pointer)
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidInput("not a finite number", pointer=pointer)
-    if operator not in {"==", "!="} and (value is None or isinstance(value, bool)):
+    if operator != "==" and (value is None or isinstance(value, bool)):
         raise InvalidInput("compare the order of strings or numbers", pointer=pointer)
-    return f"({path} {operator} {_literal(value)})"
+    return f"exists($ ? (@{path} {operator} {_literal(value, pointer)}))"
 
 
 def _one_of(path: str, value: object, pointer: str) -> str:
@@ -111,20 +122,25 @@ def _one_of(path: str, value: object, pointer: str) -> str:
 def _exists(path: str, value: object, pointer: str) -> str:
     if not isinstance(value, bool):
         raise InvalidInput("takes true or false", pointer=pointer)
-    return f"(exists({path}))" if value else f"(!(exists({path})))"
+    return f"exists(${path})" if value else f"(!exists(${path}))"
 
 
 def _negate(predicate: str) -> str:
-    # An unknown (a comparison of different types) is not a match, so its negation is one.
-    return f"(({predicate}) is unknown || !({predicate}))"
+    return f"(!{predicate})" if predicate.startswith(("(", "exists")) else f"(!({predicate}))"
 
 
 def _join(parts: list[str], operator: str, *, empty: str) -> str:
     return "(" + f" {operator} ".join(parts) + ")" if parts else empty
 
 
-def _literal(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+def _literal(value: str | float | bool | None, pointer: str) -> str:
+    try:
+        literal = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("a lone surrogate is no character", pointer=pointer) from error
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidInput("a NUL cannot be stored, so it cannot be found", pointer=pointer)
+    return literal
 
 
 def _escape(key: str) -> str:

@@ -1,6 +1,6 @@
-"""One ranking out of two: each formula as a pure function of scores or ranks."""
+"""One ranking out of two, as a pure function of their scores."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
 
 Id = TypeVar("Id", bound=Hashable)
@@ -18,19 +18,6 @@ def convex_combination(
     if not 0 <= weight <= 1:
         raise ValueError("weight lies in [0, 1]")
     fused = {key: weight * dense.get(key, 0.0) + (1 - weight) * lexical.get(key, 0.0) for key in {*dense, *lexical}}
-    return _best_first(fused)
-
-
-def reciprocal_rank_fusion(rankings: Sequence[Sequence[Id]], *, k: int = 60) -> list[tuple[Id, float]]:
-    """Fuse rankings by summed reciprocal rank (Cormack et al., SIGIR 2009).
-
-    score(c) = sum over rankings of 1 / (k + rank), rank counted from 1; a chunk absent from a ranking adds nothing.
-    `k` damps the head and is unrelated to top-k. Ties break by id. No rankings, or only empty ones, give none.
-    """
-    fused: dict[Id, float] = {}
-    for ranking in rankings:
-        for rank, key in enumerate(ranking, 1):
-            fused[key] = fused.get(key, 0.0) + 1 / (k + rank)
     return _best_first(fused)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.domain import ChunkId, Evidence, Hit, Passage, Query, Ranks, SearchResult
-from rag.errors import NotFound, SetupError
+from rag.embedding.base import require_space
+from rag.errors import NotFound
 from rag.retrieval.fusion import convex_combination
 from rag.retrieval.query_vectors import QueryVectors
 from rag.store.corpus import CollectionState, Corpus, read_corpus
@@ -70,7 +71,7 @@ class Retriever:
         async with self._database.tenant(principal.tenant, snapshot=True, timeout_s=self._timeout_s) as connection:
             with stage("corpus", times):
                 corpus = await read_corpus(connection, principal)
-            self._check_space(corpus)
+            require_space(self._vectors.encoder, space=corpus.space, model=corpus.model, revision=corpus.revision)
             chosen = choose_collections(corpus, query.collections)
             numbers = None if query.collections is None else [c.collection_id for c in chosen]
             scope = SearchScope.of(principal.tenant, corpus, numbers, query.filter)
@@ -92,7 +93,7 @@ class Retriever:
             cache="miss",
             corpus_version=corpus.corpus_version,
             embedding_space=corpus.space,
-            explain=_explanation(ranking, times) if query.explain else None,
+            explain=_explanation(ranking, times, principal) if query.explain else None,
         )
 
     async def _embed(self, principal: Principal, text: str, query: Query, times: dict[str, float]) -> Vector | None:
@@ -100,13 +101,6 @@ class Retriever:
             return None
         with stage("embed", times):
             return await self._vectors.of(principal.tenant, text)
-
-    def _check_space(self, corpus: Corpus) -> None:
-        if (corpus.model, corpus.dimensions) != (self._vectors.encoder.model, self._vectors.encoder.dimensions):
-            raise SetupError(
-                f"the active embedding space '{corpus.space}' was built with {corpus.model} ({corpus.dimensions} "
-                f"dimensions), and this process runs {self._vectors.encoder.model} ({self._vectors.encoder.dimensions})"
-            )
 
     async def _rank(
         self,
@@ -194,7 +188,7 @@ async def _marks(
         for chunk, passage in passages.items()
     }
     words = {word for found in spans.values() for _, _, word in found}
-    matching = await matching_words(connection, words, plan.terms, languages)
+    matching = await matching_words(connection, words, plan.every_term, languages)
     return {chunk: [(start, end) for start, end, word in found if word in matching] for chunk, found in spans.items()}
 
 
@@ -237,13 +231,14 @@ def _hit_explanation(scored: Scored | None, ranking: Ranking) -> dict[str, Any]:
     }
 
 
-def _explanation(ranking: Ranking, times: dict[str, float]) -> dict[str, Any]:
+def _explanation(ranking: Ranking, times: dict[str, float], principal: Principal) -> dict[str, Any]:
     return {
         "plan": "exact",
         "dense_weight": ranking.weight,
         "dense_candidates": len(ranking.dense),
         "lexical_candidates": len(ranking.lexical),
         "lexemes": ranking.plan.lexemes if ranking.plan else [],
-        "lexemes_known": ranking.plan.known if ranking.plan else 0,
+        # Statistics are of the whole tenant: to a caller who reads part of it they would tell of the rest.
+        "lexemes_known": ranking.plan.known if ranking.plan and principal.reads_all_groups else None,
         "stage_ms": times,
     }

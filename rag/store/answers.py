@@ -22,10 +22,11 @@ async def keep_answer(
     question: str,
     corpus_version: int,
     space: str,
-    acl: Sequence[int],
     passages: Sequence[dict[str, Any]],
 ) -> None:
     """Store an answer with what it was made from."""
+    quoted = {citation.document_id for citation in answer.citations}
+    quoted |= {hit.document_id for hit in (answer.refusal.nearest if answer.refusal else [])}
     values = {
         "tenant": tenant,
         "answer": answer.id,
@@ -36,7 +37,7 @@ async def keep_answer(
         "gateway": answer.gateway,
         "corpus_version": corpus_version,
         "space": space,
-        "acl": list(acl),
+        "documents": sorted(quoted),
         "body": Jsonb(msgspec.to_builtins(answer)),
         "passages": Jsonb(msgspec.to_builtins(list(passages))),
     }
@@ -44,7 +45,7 @@ async def keep_answer(
 
 
 async def get_answer(connection: TenantConnection, tenant: TenantId, answer: UUID, *, acl: Sequence[int]) -> Answer:
-    """An answer, for a caller who may read all that its asker could; raises `NotFound`."""
+    """An answer, while the caller may read every document that it quotes; raises `NotFound`."""
     values = {"tenant": tenant, "answer": answer, "acl": list(acl)}
     row = await (await connection.execute(statement("answers.get"), values)).fetchone()
     if row is None:

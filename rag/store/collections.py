@@ -76,7 +76,7 @@ async def get_collection(connection: TenantConnection, tenant: TenantId, name: s
 
 
 async def locate_collection(connection: TenantConnection, tenant: TenantId, name: str) -> tuple[int, str]:
-    """The number and the language of a collection; raises `NotFound`."""
+    """The number and the language of a collection, which stays until the transaction ends; raises `NotFound`."""
     values = {"tenant": tenant, "name": name}
     row = await (await connection.execute(statement("collections.locate"), values)).fetchone()
     if row is None:
@@ -105,13 +105,15 @@ async def update_collection(
 async def delete_collection(connection: TenantConnection, tenant: TenantId, name: str) -> None:
     """Remove a collection with all its documents; raises `NotFound`."""
     values = {"tenant": tenant, "name": name}
+    found = await (await connection.execute(statement("collections.lock"), values)).fetchone()
+    if found is None:
+        raise _absent(name)
+    collection = {"tenant": tenant, "collection": found["collection_id"]}
+    for forget in ("answers.forget_collection", "ingest.cancel_collection", "ingest.forget_collection"):
+        await connection.execute(statement(forget), collection)
     row = await (await connection.execute(statement("collections.delete"), values)).fetchone()
     if row is None:
         raise _absent(name)
-    cancelled = {"tenant": tenant, "collection": row["collection_id"]}
-    runs = await (await connection.execute(statement("ingest.cancel_collection"), cancelled)).fetchall()
-    dropped = {"tenant": tenant, "runs": [run["run_id"] for run in runs]}
-    await connection.execute(statement("ingest.drop_sources"), dropped)
     await touch_corpus(connection, tenant, chunks=-row["chunk_count"])
 
 

@@ -27,8 +27,8 @@ class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     corpus_version: int
     space: str
     model: str
+    revision: str
     dimensions: int
-    chunk_count: int
     acl_ids: list[int]
     collections: list[CollectionState]
 
@@ -37,6 +37,9 @@ class Writing(msgspec.Struct, frozen=True):
     """Where new chunks of a tenant go."""
 
     space: str
+    model: str
+    revision: str
+    dimensions: int
     chunker_version: str
     average_length: float | None
 
@@ -71,19 +74,20 @@ async def touch_corpus(connection: TenantConnection, tenant: TenantId, *, chunks
 
 
 async def refresh_statistics(connection: TenantConnection, tenant: TenantId) -> bool:
-    """Bring document frequencies and length norms up to the corpus; False when there was nothing to do.
+    """Bring document frequencies and length norms up to the corpus; False when they describe it already.
 
-    Also False when another refresh of this tenant is under way: that one, or the next, does the work.
+    Waits for another refresh of the same tenant to end.
     """
     values: dict[str, Any] = {"tenant": tenant}
-    lock = await (await connection.execute(statement("corpus.stats_lock"), values)).fetchone()
+    await connection.execute(statement("corpus.stats_lock"), values)
     due = await (await connection.execute(statement("corpus.stats_due"), values)).fetchone()
-    if not lock or not lock["taken"] or not due or not due["due"]:
+    if not due or not due["due"]:
         return False
     await connection.execute(statement("corpus.stats_refresh"), values)
-    measured = {**values, "corpus_version": due["corpus_version"]}
-    row = await (await connection.execute(statement("corpus.stats_measure"), measured)).fetchone()
-    if row and row["average_length"]:
-        renormalised = {**values, "average": row["average_length"]}
-        await connection.execute(statement("corpus.stats_renormalise"), renormalised)
+    row = await (await connection.execute(statement("corpus.stats_measure"), values)).fetchone()
+    average = row["average"] if row else None
+    if average:
+        await connection.execute(statement("corpus.stats_renormalise"), {**values, "average": average})
+    kept = {**values, "corpus_version": due["corpus_version"], "average": average}
+    await connection.execute(statement("corpus.stats_keep"), kept)
     return True

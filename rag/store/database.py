@@ -1,5 +1,6 @@
 """Connections to PostgreSQL: a tenant's, made only here, and the control plane's, which sees no tenant's rows."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NewType, Self
@@ -7,10 +8,10 @@ from typing import NewType, Self
 import psycopg
 from pgvector.psycopg import register_vector_async
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from rag.domain import TenantId
-from rag.errors import DatabaseUnavailable, Overloaded
+from rag.errors import CloisterError, DatabaseUnavailable, Overloaded, SetupError, TooLarge, WriteConflict
 from rag.store.statements import statement
 
 Connection = psycopg.AsyncConnection[DictRow]
@@ -18,6 +19,7 @@ TenantConnection = NewType("TenantConnection", Connection)  # made by Database.t
 ControlConnection = NewType("ControlConnection", Connection)  # made by Database.control alone
 
 # `jobs` holds procrastinate's tables, which name each other without a schema.
+_GRACE_S = 2.0  # after which a server that does not even cancel is given up
 _OPTIONS = "-c search_path=cloister,jobs,public -c plan_cache_mode=force_custom_plan -c timezone=UTC -c jit=off"
 
 
@@ -38,6 +40,7 @@ class Database:
             timeout=10.0,
             kwargs={"autocommit": True, "row_factory": dict_row, "options": _OPTIONS, "application_name": "cloister"},
             configure=_configure,
+            check=AsyncConnectionPool.check_connection,  # one round trip, so that a restart costs no request
             reset=_reset,
             open=False,
         )
@@ -75,36 +78,65 @@ class Database:
         `snapshot` makes it read-only with one view of the data for all of its statements. A statement that takes
         longer than `timeout_s` is ended and raises `DatabaseUnavailable`.
         """
-        async with self._connection() as connection:
+        async with self._connection(timeout_s) as connection:
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ if snapshot else None)
             await connection.set_read_only(snapshot or None)
             async with connection.transaction():
                 await connection.execute(
                     "SELECT set_config('app.tenant_id', %s, true), set_config('statement_timeout', %s, true)",
-                    (str(tenant), str(max(1, round(timeout_s * 1000)))),
+                    (str(tenant), _milliseconds(timeout_s)),
                 )
                 yield TenantConnection(connection)
 
     @asynccontextmanager
-    async def control(self) -> AsyncIterator[ControlConnection]:
+    async def control(self, *, timeout_s: float = 20.0) -> AsyncIterator[ControlConnection]:
         """A transaction with no tenant: definer functions answer, tenant tables raise."""
-        async with self._connection() as connection:
+        async with self._connection(timeout_s) as connection:
             await connection.set_isolation_level(None)
             await connection.set_read_only(None)
             async with connection.transaction():
+                await connection.execute(
+                    "SELECT set_config('statement_timeout', %s, true)", (_milliseconds(timeout_s),)
+                )
                 yield ControlConnection(connection)
 
+    async def require_row_security(self) -> None:
+        """Raise `SetupError` when row-level security does not bind the role that we serve as."""
+        async with self._connection() as connection:
+            row = await (await connection.execute(statement("schema.row_security"))).fetchone()
+        if row and row["bound"] is False:
+            raise SetupError(
+                f"DATABASE_URL names the role '{row['role']}', which row-level security does not bind; use cloister_app"
+            )
+
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self, timeout_s: float = 20.0) -> AsyncIterator[Connection]:
         try:
-            async with self.pool.connection() as connection:
+            async with asyncio.timeout(timeout_s + _GRACE_S), self.pool.connection() as connection:
                 yield connection
-        except PoolTimeout as error:
+        except (PoolTimeout, TooManyRequests) as error:
             raise Overloaded("every database connection is busy", retry_after=2.0) from error
-        except psycopg.errors.QueryCanceled as error:
-            raise DatabaseUnavailable("a statement ran past the request's time", retry_after=2.0) from error
+        except TimeoutError as error:
+            raise DatabaseUnavailable("PostgreSQL did not answer in time", retry_after=2.0) from error
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailable("PostgreSQL does not answer", retry_after=2.0) from error
+            raise _translated(error) from error
+
+
+def _translated(error: psycopg.OperationalError) -> CloisterError:
+    state = error.sqlstate or ""
+    if state in {"40001", "40P01"}:
+        return WriteConflict("two writes met, and this one was undone", retry_after=0.5)
+    if state == "57014":
+        return DatabaseUnavailable("a statement ran past the request's time", retry_after=2.0)
+    if state.startswith("54"):
+        return TooLarge("PostgreSQL has no room for a value of this size")
+    if state.startswith("53"):
+        return DatabaseUnavailable("PostgreSQL is out of disk, memory or connections", retry_after=10.0)
+    return DatabaseUnavailable("PostgreSQL does not answer", retry_after=2.0)
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))
 
 
 async def _configure(connection: Connection) -> None:

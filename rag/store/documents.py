@@ -1,13 +1,23 @@
 """Documents as their readers see them, and their removal."""
 
 from collections.abc import Sequence
+from typing import Final
 from uuid import UUID
 
 from rag.domain import Document, DocumentVersion, TenantId
 from rag.errors import NotFound
+from rag.store.collections import locate_collection
 from rag.store.corpus import touch_corpus
 from rag.store.database import TenantConnection
 from rag.store.statements import statement
+
+_EVERY_VERSION: Final = 2**31 - 1
+_FORGET: Final = (
+    "answers.forget_document",
+    "ingest.cancel_document",
+    "ingest.drop_sources",
+    "ingest.forget_document",
+)
 
 
 async def get_document(
@@ -36,7 +46,7 @@ async def list_documents(
 
 
 async def list_versions(
-    connection: TenantConnection, tenant: TenantId, document: UUID, *, before: int = 2**31 - 1, limit: int = 100
+    connection: TenantConnection, tenant: TenantId, document: UUID, *, before: int = _EVERY_VERSION, limit: int = 100
 ) -> list[DocumentVersion]:
     """The versions of a document, newest first, those before `before`."""
     values = {"tenant": tenant, "document": document, "before": before, "limit": limit}
@@ -66,18 +76,23 @@ async def read_spans(
 
 
 async def delete_document(connection: TenantConnection, tenant: TenantId, collection: str, external_id: str) -> None:
-    """Remove a document and everything made from it; raises `NotFound`."""
-    values = {"tenant": tenant, "collection": collection, "external_id": external_id}
+    """Remove a document, everything made from it and every answer that quotes it; raises `NotFound`."""
+    number, _ = await locate_collection(connection, tenant, collection)
+    values = {"tenant": tenant, "collection": number, "external_id": external_id}
     row = await (await connection.execute(statement("documents.delete"), values)).fetchone()
     if row is None:
         raise _absent(external_id)
-    cancelled = {"tenant": tenant, "document": row["document_id"]}
-    runs = await (await connection.execute(statement("ingest.cancel_document"), cancelled)).fetchall()
-    dropped = {"tenant": tenant, "runs": [run["run_id"] for run in runs]}
-    await connection.execute(statement("ingest.drop_sources"), dropped)
+    document = {"tenant": tenant, "document": row["document_id"], "version": _EVERY_VERSION}
+    for forget in (
+        "answers.forget_document",
+        "ingest.cancel_document",
+        "ingest.drop_sources",
+        "ingest.forget_document",
+    ):
+        await connection.execute(statement(forget), document)
     counts = {
         "tenant": tenant,
-        "collection": row["collection_id"],
+        "collection": number,
         "chunks": -row["chunk_count"],
         "documents": -int(row["served"]),
     }

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -40,8 +41,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
     def fingerprint(self, chunker_version: str) -> bytes:
         """The SHA-256 of everything that makes the version: the same one again changes nothing."""
+        suffix = PurePath(self.filename or "").suffix.lower()  # it may decide what the bytes are read as
         parts = msgspec.json.encode(
-            [self.media_type, self.title, self.uri, self.metadata, sorted(set(self.groups)), chunker_version],
+            [self.media_type, suffix, self.title, self.uri, self.metadata, sorted(set(self.groups)), chunker_version],
             order="deterministic",
         )
         return hashlib.sha256(hashlib.sha256(self.body).digest() + parts).digest()
@@ -138,9 +140,8 @@ async def submit(
         return Receipt(claimed["document_id"], claimed["current_version"], None)
 
     version = (await _one(connection, "documents.next_version", document))["latest_version"]
-    older = await (await connection.execute(statement("ingest.supersede"), {**document, "version": version})).fetchall()
-    dropped = {"tenant": tenant, "runs": [run["run_id"] for run in older]}
-    await connection.execute(statement("ingest.drop_sources"), dropped)
+    for older in ("ingest.supersede", "ingest.drop_sources"):
+        await connection.execute(statement(older), {**document, "version": version})
     if backlog is None:
         backlog = await open_runs(connection, tenant)
     request = {
@@ -182,7 +183,12 @@ async def claim(connection: TenantConnection, tenant: TenantId, run: UUID) -> Ru
     values = {"tenant": tenant, "run": run, "lease": lease}
     row = await (await connection.execute(statement("ingest.claim"), values)).fetchone()
     source = await (await connection.execute(statement("ingest.source"), values)).fetchone()
-    return Run(**row, lease=lease, body=source["body"]) if row and source else None
+    if row and source:
+        return Run(**row, lease=lease, body=source["body"])
+    if row:
+        lost = JobError("source_lost", "the bytes of this document are no longer here", "claiming", "hand it in again")
+        await fail(connection, tenant, Run(**row, lease=lease, body=b""), lost, state="dead")
+    return None
 
 
 async def report(
@@ -226,13 +232,18 @@ async def bring_into_service(
     or a later version serves already.
     """
     document = {"tenant": tenant, "document": run.document_id}
+    try:
+        number, language = await locate_collection(connection, tenant, run.collection)
+    except NotFound as error:
+        raise Conflict("the collection was deleted meanwhile") from error
     serving = await (await connection.execute(statement("documents.lock"), document)).fetchone()
     if serving is None:
         raise Conflict("the document was deleted meanwhile")
     if serving["current_version"] >= run.version:
         raise Conflict("a later version of the document serves already")
-    number, language = await locate_collection(connection, tenant, run.collection)
-    groups = {"tenant": tenant, "groups": run.request["groups"]}
+    names = run.request["groups"]
+    digest = hashlib.sha256(msgspec.json.encode(names)).digest()
+    groups = {"tenant": tenant, "groups": names, "digest": digest}
     acl = (await _one(connection, "documents.intern_acl", groups))["acl_id"]
 
     await connection.execute(statement("chunks.delete"), document)
@@ -264,7 +275,7 @@ async def bring_into_service(
     }
     if await (await connection.execute(statement("ingest.finish"), finished)).fetchone() is None:
         raise InterruptedDocument("the job was cancelled or handed to another worker", code="lease_lost")
-    await connection.execute(statement("ingest.drop_sources"), {"tenant": tenant, "runs": [run.run_id]})
+    await connection.execute(statement("ingest.drop_source"), {"tenant": tenant, "run": run.run_id})
     # The two rows that every write of the tenant shares come last, so that their locks are held shortest.
     more = len(version.chunks) - serving["chunk_count"]
     first = int(serving["current_version"] == 0)
@@ -325,6 +336,12 @@ async def cancel_job(connection: TenantConnection, tenant: TenantId, job: UUID) 
     if await (await connection.execute(statement("ingest.cancel"), {"tenant": tenant, "run": job})).fetchone() is None:
         raise Conflict(f"the job is '{found.status}' already")
     return await get_job(connection, tenant, job)
+
+
+async def undelivered(connection: ControlConnection, *, limit: int = 1_000) -> list[tuple[TenantId, UUID]]:
+    """Open runs whose delivery was lost, of any tenant."""
+    rows = await (await connection.execute(statement("ingest.undelivered"), {"limit": limit})).fetchall()
+    return [(TenantId(row["tenant_id"]), row["run_id"]) for row in rows]
 
 
 async def totals(connection: ControlConnection) -> list[dict[str, Any]]:

@@ -19,11 +19,15 @@ _BREADTH = 500  # candidate rows the lexical leg aims at: terms are taken, rares
 
 
 class LexicalPlan(msgspec.Struct, frozen=True):
-    """A query as the lexical leg sees it; `maximum` is the highest score a chunk could have, the sum of the IDFs."""
+    """A query as the lexical leg sees it; `maximum` is the highest score a chunk could have, the sum of the IDFs.
+
+    `terms` find the candidates, rarest first; `every_term` are all that the query names.
+    """
 
     weights: Any
     maximum: float
     terms: str
+    every_term: str
     lexemes: list[str]
     known: int
 
@@ -100,7 +104,7 @@ async def rescore(
     """Every score of every candidate, whichever leg it came from."""
     values = {**_values(scope), "chunks": list(chunks), "vector": HalfVector(vector), "weights": weights}
     rows = await (await connection.execute(in_space("search.rescore", scope.space), values)).fetchall()
-    return [Scored(r["chunk_id"], r["cosine"], r["best_sentence"] or r["cosine"], r["bm25"]) for r in rows]
+    return [_scored(row) for row in rows]
 
 
 async def hydrate(
@@ -128,6 +132,11 @@ async def sentences_of(
     values = {"tenant": scope.tenant, "chunks": list(chunks), "vector": HalfVector(vector)}
     rows = await (await connection.execute(in_space("search.sentences", scope.space), values)).fetchall()
     return [ScoredSentence(**row) for row in rows]
+
+
+def _scored(row: dict[str, Any]) -> Scored:
+    best = row["cosine"] if row["best_sentence"] is None else row["best_sentence"]
+    return Scored(row["chunk_id"], row["cosine"], best, row["bm25"])
 
 
 def _values(scope: SearchScope) -> dict[str, Any]:

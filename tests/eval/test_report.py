@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eval.report import Config, Measured, Run, compare, differences, fusion_gain, read_run, write_run
+from eval.report import Config, Measured, Run, compare, differences, fusion_gain, prepare, read_run, write_run
 from rag.domain import Mode
 from rag.errors import Conflict, InvalidInput
 
@@ -76,8 +76,9 @@ def test_what_is_not_a_run_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
-    with pytest.raises((InvalidInput, Conflict)):
-        write_run(tmp_path / "runs" / "below", run_of({"keyword": {"q1": figures(0.5)}}))
+    for place in (tmp_path / "runs", tmp_path / "runs" / "below"):
+        with pytest.raises(InvalidInput, match="cannot write to"):
+            prepare(place)
 
 
 def test_fusion_is_set_against_its_better_leg() -> None:

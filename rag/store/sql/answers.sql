@@ -1,11 +1,25 @@
 -- name: keep
 -- An answer as it was sent, with what it was made from.
 INSERT INTO answers (tenant_id, answer_id, key_id, question, status, refusal_code, gateway, corpus_version, space,
-    acl_ids, body, passages)
+    document_ids, body, passages)
 VALUES (%(tenant)s, %(answer)s, %(key)s, %(question)s, %(status)s, %(refusal_code)s, %(gateway)s,
-    %(corpus_version)s, %(space)s, %(acl)s, %(body)s, %(passages)s);
+    %(corpus_version)s, %(space)s, %(documents)s::uuid[], %(body)s, %(passages)s);
 
 -- name: get
--- An answer, for a caller who may read all that its asker could.
-SELECT body FROM answers
-WHERE tenant_id = %(tenant)s AND answer_id = %(answer)s AND acl_ids <@ %(acl)s::int[];
+-- An answer, while the caller may read every document that it quotes.
+SELECT a.body FROM answers a
+WHERE a.tenant_id = %(tenant)s AND a.answer_id = %(answer)s
+  AND NOT EXISTS (
+      SELECT FROM unnest(a.document_ids) quoted
+      WHERE NOT EXISTS (SELECT FROM documents d WHERE d.tenant_id = %(tenant)s AND d.document_id = quoted
+                        AND d.acl_id = ANY (%(acl)s::int[])));
+
+-- name: forget_document
+-- Answers that quote a deleted document go with it.
+DELETE FROM answers WHERE tenant_id = %(tenant)s AND %(document)s = ANY (document_ids);
+
+-- name: forget_collection
+-- Answers that quote a document of a collection about to be deleted go with it.
+DELETE FROM answers a WHERE a.tenant_id = %(tenant)s AND EXISTS (
+    SELECT FROM documents d WHERE d.tenant_id = %(tenant)s AND d.collection_id = %(collection)s
+      AND d.document_id = ANY (a.document_ids));

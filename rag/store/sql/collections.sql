@@ -16,8 +16,13 @@ SELECT name, language, refusal_threshold, facet_fields, document_count, chunk_co
 FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s;
 
 -- name: locate
--- The number and language of a collection, by name.
-SELECT collection_id, language FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s;
+-- The number and language of a collection, by name; it cannot be deleted until the transaction ends.
+-- Every write takes this lock first and the document's after it: two writes never wait for each other in a ring.
+SELECT collection_id, language FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s FOR KEY SHARE;
+
+-- name: lock
+-- A collection about to be deleted: waits for the writes under way, and the next ones wait for it.
+SELECT collection_id FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s FOR UPDATE;
 
 -- name: update
 -- Change what may change of a collection.
@@ -32,6 +37,6 @@ RETURNING name, language, refusal_threshold, facet_fields, document_count, chunk
 DELETE FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s RETURNING collection_id, chunk_count;
 
 -- name: count
--- Keep the counts that the search plans with.
+-- Keep the counts of a collection.
 UPDATE collections SET chunk_count = chunk_count + %(chunks)s, document_count = document_count + %(documents)s
 WHERE tenant_id = %(tenant)s AND collection_id = %(collection)s;

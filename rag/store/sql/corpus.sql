@@ -1,6 +1,6 @@
 -- name: state
 -- What a request must know of a tenant's corpus: its version, its space, what the caller's groups open, its collections.
-SELECT u.corpus_version, u.space, u.chunk_count, s.model, s.dimensions,
+SELECT u.corpus_version, u.space, s.model, s.revision, s.dimensions,
        (SELECT coalesce(array_agg(a.acl_id ORDER BY a.acl_id), '{}') FROM acl_sets a
         WHERE a.tenant_id = %(tenant)s
           AND (%(all_groups)s OR a.groups = '{}' OR a.groups && %(groups)s::text[])) AS acl_ids,
@@ -18,7 +18,7 @@ WHERE tenant_id = %(tenant)s RETURNING corpus_version;
 
 -- name: writing
 -- The space that new chunks of a tenant go to, and the average length its lexical weights are normalised by.
-SELECT u.space, s.chunker_version, u.average_length
+SELECT u.space, s.model, s.revision, s.dimensions, s.chunker_version, u.average_length
 FROM corpora u JOIN embedding_spaces s USING (space) WHERE u.tenant_id = %(tenant)s;
 
 -- name: stats_due
@@ -27,7 +27,7 @@ SELECT corpus_version > stats_version AS due, corpus_version FROM corpora WHERE 
 
 -- name: stats_lock
 -- Let one refresh of a tenant's statistics run at a time; the lock ends with the transaction.
-SELECT pg_try_advisory_xact_lock(hashtextextended('stats:' || %(tenant)s::text, 0)) AS taken;
+SELECT pg_advisory_xact_lock(hashtextextended('stats:' || %(tenant)s::text, 0));
 
 -- name: stats_refresh
 -- Count in how many of the tenant's chunks each lexeme stands.
@@ -44,10 +44,12 @@ ON CONFLICT (tenant_id, lexeme) DO UPDATE SET document_frequency = EXCLUDED.docu
 WHERE lexeme_stats.document_frequency <> EXCLUDED.document_frequency;
 
 -- name: stats_measure
--- Keep the average length of the tenant's chunks, and which corpus the statistics describe.
-UPDATE corpora SET stats_version = %(corpus_version)s, average_length =
-    (SELECT avg(lexeme_length(l.tsv))::real FROM chunk_lexemes l WHERE l.tenant_id = %(tenant)s)
-WHERE tenant_id = %(tenant)s RETURNING average_length;
+-- The average length of the tenant's chunks; NULL when it has none.
+SELECT avg(lexeme_length(l.tsv))::real AS average FROM chunk_lexemes l WHERE l.tenant_id = %(tenant)s;
+
+-- name: stats_keep
+-- Keep the average length, and which corpus the statistics describe; last, as in every write of a tenant.
+UPDATE corpora SET stats_version = %(corpus_version)s, average_length = %(average)s WHERE tenant_id = %(tenant)s;
 
 -- name: stats_renormalise
 -- Rewrite the weights whose average length is more than a tenth off the present one.

@@ -52,10 +52,9 @@ WHERE v.tenant_id = %(tenant)s;
 
 -- name: delete
 -- Remove a document with all its versions, chunks, lexemes and vectors.
-DELETE FROM documents d USING collections c
-WHERE d.tenant_id = %(tenant)s AND c.tenant_id = d.tenant_id AND c.collection_id = d.collection_id
-  AND c.name = %(collection)s AND d.external_id = %(external_id)s
-RETURNING d.document_id, d.collection_id, d.chunk_count, d.current_version > 0 AS served;
+DELETE FROM documents
+WHERE tenant_id = %(tenant)s AND collection_id = %(collection)s AND external_id = %(external_id)s
+RETURNING document_id, chunk_count, current_version > 0 AS served;
 
 -- name: lock
 -- The document that a run is about to write, locked; no row when it was deleted meanwhile.
@@ -77,10 +76,10 @@ VALUES (%(tenant)s, %(document)s, %(version)s, %(text)s, %(sha256)s, %(title)s);
 -- name: intern_acl
 -- The number of a set of groups, new if need be.
 WITH known AS (
-    SELECT acl_id FROM acl_sets WHERE tenant_id = %(tenant)s AND groups = %(groups)s
+    SELECT acl_id FROM acl_sets WHERE tenant_id = %(tenant)s AND digest = %(digest)s
 ), made AS (
-    INSERT INTO acl_sets (tenant_id, groups)
-    SELECT %(tenant)s, %(groups)s WHERE NOT EXISTS (SELECT FROM known)
-    ON CONFLICT (tenant_id, groups) DO UPDATE SET groups = EXCLUDED.groups RETURNING acl_id
+    INSERT INTO acl_sets (tenant_id, groups, digest)
+    SELECT %(tenant)s, %(groups)s, %(digest)s WHERE NOT EXISTS (SELECT FROM known)
+    ON CONFLICT (tenant_id, digest) DO UPDATE SET groups = EXCLUDED.groups RETURNING acl_id
 )
 SELECT acl_id FROM known UNION ALL SELECT acl_id FROM made;

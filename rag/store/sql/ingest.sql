@@ -34,9 +34,28 @@ UPDATE ingest_runs SET state = 'cancelled', stage = 'deleted', finished_at = now
 WHERE tenant_id = %(tenant)s AND collection_id = %(collection)s AND state IN ('queued', 'running', 'failed')
 RETURNING run_id;
 
+-- name: drop_source
+-- The bytes of a run that has succeeded are not kept.
+DELETE FROM ingest_sources WHERE tenant_id = %(tenant)s AND run_id = %(run)s;
+
 -- name: drop_sources
--- The bytes of finished runs are not kept.
-DELETE FROM ingest_sources WHERE tenant_id = %(tenant)s AND run_id = ANY (%(runs)s::uuid[]);
+-- The bytes of a document's runs before a version are not kept, however those runs ended.
+DELETE FROM ingest_sources s USING ingest_runs r
+WHERE s.tenant_id = %(tenant)s AND r.tenant_id = s.tenant_id AND r.run_id = s.run_id
+  AND r.document_id = %(document)s AND r.version < %(version)s;
+
+-- name: forget_document
+-- Of a deleted document's runs only the bare record stays.
+UPDATE ingest_runs SET request = '{}', error = NULL WHERE tenant_id = %(tenant)s AND document_id = %(document)s;
+
+-- name: forget_collection
+-- Of a deleted collection's runs only the bare record stays.
+WITH sources AS (
+    DELETE FROM ingest_sources s USING ingest_runs r
+    WHERE s.tenant_id = %(tenant)s AND r.tenant_id = s.tenant_id AND r.run_id = s.run_id
+      AND r.collection_id = %(collection)s
+)
+UPDATE ingest_runs SET request = '{}', error = NULL WHERE tenant_id = %(tenant)s AND collection_id = %(collection)s;
 
 -- name: backlog
 -- How many runs of the tenant wait; its next one is served after as many of the others.
@@ -106,6 +125,10 @@ RETURNING r.run_id;
 -- Stop a run that has not ended; a running attempt notices before it writes.
 UPDATE ingest_runs SET state = 'cancelled', stage = 'cancelled', finished_at = now()
 WHERE tenant_id = %(tenant)s AND run_id = %(run)s AND state IN ('queued', 'running', 'failed') RETURNING run_id;
+
+-- name: undelivered
+-- Open runs whose delivery was lost, of any tenant.
+SELECT * FROM undelivered_runs(%(limit)s);
 
 -- name: totals
 -- Runs by state over all tenants, for the gauges.

@@ -1,6 +1,6 @@
 -- name: lexical_plan
 -- The query's lexemes, their IDF weights, and the terms that find candidates.
-SELECT weights, maximum, terms::text AS terms, lexemes, known
+SELECT weights, maximum, terms::text AS terms, every_term::text AS every_term, lexemes, known
 FROM lexical_plan(%(tenant)s, %(query)s, %(languages)s::text[], %(breadth)s);
 
 -- name: lexical

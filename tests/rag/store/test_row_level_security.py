@@ -128,7 +128,7 @@ def test_the_functions_with_their_owners_rights_are_known_and_closed(catalogue):
 def test_what_only_the_owner_may_do_is_closed(catalogue):
     may = catalogue.execute(
         "SELECT has_function_privilege('cloister_app', 'cloister.create_embedding_space(text,text,text,int,text)', "
-        "'EXECUTE') AS space, has_table_privilege('cloister_app', 'public.cloister_migrations', 'SELECT') AS ledger, "
+        "'EXECUTE') AS space, has_table_privilege('cloister_app', 'public.cloister_migrations', 'INSERT') AS ledger, "
         "has_table_privilege('cloister_app', 'cloister.embedding_spaces', 'INSERT') AS registry, "
         "has_table_privilege('cloister_app', 'cloister.tenants', 'INSERT') AS tenants"
     ).fetchone()

@@ -269,6 +269,7 @@ CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]]
         },
     ),
     "keys.revoke_operator": (lambda s: {"key": s.key}, {"revoked"}),
+    "schema.version": (lambda s: {}, {"version"}),
     "tenants.create": (
         lambda s: {"slug": "third", "name": "Third", "space": SPACE},
         {"tenant_id", "slug", "name", "created_at"},
