@@ -118,7 +118,6 @@ CREATE TABLE cloister.documents (
     -- Deferred: a tenant's deletion reaches the sets and the documents in no promised order.
     FOREIGN KEY (tenant_id, acl_id) REFERENCES cloister.acl_sets DEFERRABLE INITIALLY DEFERRED
 );
-CREATE INDEX documents_acl ON cloister.documents (tenant_id, acl_id);
 
 CREATE TABLE cloister.document_versions (
     tenant_id      uuid NOT NULL,

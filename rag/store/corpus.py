@@ -29,6 +29,7 @@ class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     revision: str
     dimensions: int
+    chunk_count: int
     acl_ids: list[int]
     collections: list[CollectionState]
 

@@ -211,7 +211,10 @@ async def fail(connection: TenantConnection, tenant: TenantId, run: Run, error: 
         "total": 0,
         "error": Jsonb(msgspec.to_builtins(error)),
     }
-    return await (await connection.execute(statement("ingest.finish"), values)).fetchone() is not None
+    ours = await (await connection.execute(statement("ingest.finish"), values)).fetchone() is not None
+    if ours and state == "cancelled":
+        await connection.execute(statement("ingest.drop_source"), {"tenant": tenant, "run": run.run_id})
+    return ours
 
 
 async def known_embeddings(

@@ -78,7 +78,10 @@ def migrate(url: str, folder: Path | None = None, *, say: Callable[[str], None] 
         connection.execute("GRANT SELECT ON public.cloister_migrations TO cloister_app")
         pending = _pending(connection, migrations)
         for migration in pending:
-            _apply(connection, migration)
+            try:
+                _apply(connection, migration)
+            except psycopg.Error as error:
+                raise SetupError(f"{migration.name} failed, and nothing of it was kept: {error}") from error
             say(f"applied {migration.name}")
         return len(pending)
 

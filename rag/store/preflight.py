@@ -57,9 +57,10 @@ def _owner(connection: Connection) -> list[Lack]:
     user, powerful, database, may_create, may_create_in_public = row
     lacks = []
     if powerful:
+        known = connection.execute("SELECT FROM pg_roles WHERE rolname = 'cloister_owner'").fetchone() is not None
         lacks.append(
             Lack(
-                "CREATE ROLE cloister_owner LOGIN NOSUPERUSER NOBYPASSRLS; "
+                f"{'ALTER' if known else 'CREATE'} ROLE cloister_owner LOGIN NOSUPERUSER NOBYPASSRLS; "
                 f'ALTER DATABASE "{database}" OWNER TO cloister_owner;',
                 f"'{user}' passes by row-level security, so what it owned would too: "
                 "point MIGRATION_DATABASE_URL at cloister_owner",

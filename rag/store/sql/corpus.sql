@@ -1,6 +1,6 @@
 -- name: state
 -- What a request must know of a tenant's corpus: its version, its space, what the caller's groups open, its collections.
-SELECT u.corpus_version, u.space, s.model, s.revision, s.dimensions,
+SELECT u.corpus_version, u.space, u.chunk_count, s.model, s.revision, s.dimensions,
        (SELECT coalesce(array_agg(a.acl_id ORDER BY a.acl_id), '{}') FROM acl_sets a
         WHERE a.tenant_id = %(tenant)s
           AND (%(all_groups)s OR a.groups = '{}' OR a.groups && %(groups)s::text[])) AS acl_ids,

@@ -39,10 +39,10 @@ RETURNING run_id;
 DELETE FROM ingest_sources WHERE tenant_id = %(tenant)s AND run_id = %(run)s;
 
 -- name: drop_sources
--- The bytes of a document's runs before a version are not kept, however those runs ended.
+-- The bytes of a document's runs before a version are not kept, however those runs ended; one under way ends itself.
 DELETE FROM ingest_sources s USING ingest_runs r
 WHERE s.tenant_id = %(tenant)s AND r.tenant_id = s.tenant_id AND r.run_id = s.run_id
-  AND r.document_id = %(document)s AND r.version < %(version)s;
+  AND r.document_id = %(document)s AND r.version < %(version)s AND r.state <> 'running';
 
 -- name: forget_document
 -- Of a deleted document's runs only the bare record stays.

@@ -74,7 +74,11 @@ async def test_a_rare_word_of_the_question_outweighs_common_ones():
 
 
 async def test_a_question_for_a_number_prefers_a_sentence_with_one():
-    others = ["The plan costs little each month.", "A plan may be left each month.", "Cancelling any plan takes one month."]
+    others = [
+        "The plan costs little each month.",
+        "A plan may be left each month.",
+        "Cancelling any plan takes one month.",
+    ]
     sources = [source(text, 0.6, of=number) for number, text in enumerate(others)]
     sources.append(source("The plan is 17.90 EUR each month.", 0.55, of=3))
     passages = [passage("Plan") for _ in sources]

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from procrastinate import App
 
-from rag.domain import Answer, JobError, TenantId, Usage
+from rag.domain import Answer, Citation, JobError, TenantId, Usage
 from rag.embedded import EmbeddedServers
 from rag.settings import Secret, Settings
 from rag.store.answers import keep_answer
@@ -161,7 +161,7 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
         await fail(connection, tenant, lost, JobError("unreadable_document", canary, "parsing", canary), state="dead")
         _, key = await create_key(connection, tenant, name=canary, groups=[canary])
         corpus = await read_corpus(connection, owner.principal)
-        answer = _answer(canary)
+        answer = _answer(canary, served.document_id)
         await keep_answer(
             connection,
             tenant,
@@ -170,7 +170,6 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
             question=canary,
             corpus_version=1,
             space="minilm_l6_v2",
-            acl=corpus.acl_ids,
             passages=[{"text": canary}],
         )
         bare_chunk = await _bare_chunk(connection, tenant, bare.document_id, corpus)
@@ -196,13 +195,13 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
     )
 
 
-def _answer(canary: str) -> Answer:
+def _answer(canary: str, document: UUID) -> Answer:
     return Answer(
         id=uuid4(),
         status="answered",
         text=canary,
         sentences=[],
-        citations=[],
+        citations=[_citation(canary, document)],
         refusal=None,
         confidence=1.0,
         gateway="extractive",
@@ -210,6 +209,22 @@ def _answer(canary: str) -> Answer:
         usage=Usage(),
         took_ms=1.0,
         request_id="",
+    )
+
+
+def _citation(canary: str, document: UUID) -> Citation:
+    return Citation(
+        number=1,
+        chunk_id=uuid4(),
+        document_id=document,
+        document_version=2,
+        title=canary,
+        uri=None,
+        heading_path=[],
+        page=None,
+        quote=canary,
+        start=0,
+        end=len(canary),
     )
 
 

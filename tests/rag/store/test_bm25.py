@@ -1,5 +1,6 @@
 """BM25 in SQL against BM25 in Python, and what one tenant's words do to another's scores: nothing."""
 
+import asyncio
 import math
 import random
 from collections import Counter
@@ -156,8 +157,11 @@ async def test_one_refresh_of_a_tenant_at_a_time(acme, bolt):
     await bolt.serve("one", "brake lever")
     async with acme.connect() as connection:
         assert await refresh_statistics(connection, acme.tenant)
-        assert not await refresh(acme)  # a second transaction, while the first has not ended
+        second = asyncio.create_task(refresh(acme))
         assert await refresh(bolt)
+        done, _ = await asyncio.wait({second}, timeout=0.3)
+        assert not done  # it waits until the first has ended
+    assert not await second  # and then has nothing left to do
 
 
 async def test_weights_are_rewritten_when_the_average_moves(acme):

@@ -479,7 +479,7 @@ async def counts(owner) -> tuple[int, int]:
 
 def test_a_fingerprint_is_of_everything_that_makes_the_version():
     plain = Submission(external_id="doc", body=b"text")
-    same = Submission(external_id="another", body=b"text", filename="a.md")
+    same = Submission(external_id="another", body=b"text", filename="a")
     assert plain.fingerprint("1") == same.fingerprint("1")
     others = [
         Submission(external_id="doc", body=b"other"),
@@ -488,6 +488,7 @@ def test_a_fingerprint_is_of_everything_that_makes_the_version():
         Submission(external_id="doc", body=b"text", uri="t"),
         Submission(external_id="doc", body=b"text", metadata={"t": None}),
         Submission(external_id="doc", body=b"text", groups=["t"]),
+        Submission(external_id="doc", body=b"text", filename="a.md"),
     ]
     prints = {plain.fingerprint("1"), plain.fingerprint("2"), *(other.fingerprint("1") for other in others)}
     assert len(prints) == 2 + len(others)

@@ -57,7 +57,7 @@ INSERT INTO cloister.api_keys (tenant_id, kind, digest, display, scopes)
 SELECT tenant_id, 'secret', sha256((tenant_id::text || n)::bytea), '', '{}'
 FROM cloister.tenants, generate_series(1, 100) n;
 
-INSERT INTO cloister.answers (tenant_id, answer_id, question, status, gateway, corpus_version, space, acl_ids, body,
+INSERT INTO cloister.answers (tenant_id, answer_id, question, status, gateway, corpus_version, space, document_ids, body,
     passages)
 SELECT tenant_id, gen_random_uuid(), repeat('why ', 100), 'refused', 'extractive', 1, 'minilm_l6_v2', '{}', '{}', '[]'
 FROM cloister.tenants, generate_series(1, 100) n;

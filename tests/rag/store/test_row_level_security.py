@@ -21,6 +21,7 @@ DEFINERS = {  # each runs with its owner's rights: add one here only with a test
     "delete_tenant",
     "ingest_backlog",
     "lexical_candidates",
+    "undelivered_runs",
     "list_operator_keys",
     "list_tenants",
     "revoke_operator_key",

@@ -1,13 +1,15 @@
 import re
+from pathlib import Path
 
 import pytest
 from psycopg import sql
 
+import rag.store
 from rag.store.statements import STATEMENTS, in_space, statement
 
 
 def test_each_is_named_after_its_file():
-    assert statement("answers.get").startswith("SELECT body FROM answers")
+    assert statement("answers.get").startswith("SELECT a.body FROM answers a")
     assert {name.split(".")[0] for name in STATEMENTS} >= {"answers", "chunks", "documents", "ingest", "search"}
 
 
@@ -19,6 +21,11 @@ def test_each_is_one_statement_and_closed_to_text(name):
     assert re.findall(r"{(\w*)}", re.sub(r"'{}'", "", text)) == [
         found for found in re.findall(r"{(\w+)}", text) if found in {"embeddings", "sentences"}
     ]
+
+
+def test_each_is_used():
+    sources = "\n".join(path.read_text("utf-8") for path in Path(rag.store.__file__).parent.glob("*.py"))
+    assert {name for name in STATEMENTS if f'"{name}"' not in sources} == set()
 
 
 def test_a_space_becomes_the_names_of_its_tables():

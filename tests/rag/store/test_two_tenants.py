@@ -78,11 +78,13 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "gateway": "extractive",
         "corpus_version": 1,
         "space": SPACE,
-        "acl": [s.acl],
+        "documents": [s.document],
         "body": Jsonb({}),
         "passages": Jsonb([]),
     },
     "answers.get": lambda t, s: {"tenant": t, "answer": s.answer, "acl": ACLS},
+    "answers.forget_document": _document,
+    "answers.forget_collection": lambda t, s: {"tenant": t, "collection": s.collection},
     "chunks.delete": lambda t, s: {"tenant": t, "document": s.document},
     "chunks.insert": lambda t, s: {
         "tenant": t,
@@ -127,6 +129,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     "collections.list": lambda t, s: {"tenant": t, "after": "", "limit": 100},
     "collections.get": lambda t, s: {"tenant": t, "name": "kb"},
     "collections.locate": lambda t, s: {"tenant": t, "name": "kb"},
+    "collections.lock": lambda t, s: {"tenant": t, "name": "kb"},
     "collections.update": lambda t, s: {
         "tenant": t,
         "name": "kb",
@@ -142,7 +145,8 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     "corpus.stats_due": lambda t, s: {"tenant": t},
     "corpus.stats_lock": lambda t, s: {"tenant": t},
     "corpus.stats_refresh": lambda t, s: {"tenant": t},
-    "corpus.stats_measure": lambda t, s: {"tenant": t, "corpus_version": 99},
+    "corpus.stats_measure": lambda t, s: {"tenant": t},
+    "corpus.stats_keep": lambda t, s: {"tenant": t, "corpus_version": 99, "average": 3.0},
     "corpus.stats_renormalise": lambda t, s: {"tenant": t, "average": 1000.0},
     "documents.claim": lambda t, s: {"tenant": t, "collection": s.collection, "external_id": "doc"},
     "documents.next_version": _document,
@@ -157,7 +161,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "starts": [0],
         "ends": [200],
     },
-    "documents.delete": lambda t, s: {"tenant": t, "collection": "kb", "external_id": "doc"},
+    "documents.delete": lambda t, s: {"tenant": t, "collection": s.collection, "external_id": "doc"},
     "documents.lock": _document,
     "documents.serve": lambda t, s: {
         **_document(t, s),
@@ -172,7 +176,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "chunks": 1,
     },
     "documents.add_version": lambda t, s: {**_document(t, s), "version": 9, "text": "x", "sha256": SHA, "title": "x"},
-    "documents.intern_acl": lambda t, s: {"tenant": t, "groups": ["staff"]},
+    "documents.intern_acl": lambda t, s: {"tenant": t, "groups": ["staff"], "digest": SHA},
     "ingest.enqueue": lambda t, s: {
         **_document(t, s),
         "collection_id": s.collection,
@@ -188,7 +192,10 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     "ingest.supersede": lambda t, s: {"tenant": t, "document": s.bare_document, "version": 9},
     "ingest.cancel_document": lambda t, s: {"tenant": t, "document": s.bare_document},
     "ingest.cancel_collection": lambda t, s: {"tenant": t, "collection": s.collection},
-    "ingest.drop_sources": lambda t, s: {"tenant": t, "runs": [s.queued, s.running, s.dead]},
+    "ingest.drop_source": lambda t, s: {"tenant": t, "run": s.queued},
+    "ingest.drop_sources": lambda t, s: {"tenant": t, "document": s.bare_document, "version": 9},
+    "ingest.forget_document": _document,
+    "ingest.forget_collection": lambda t, s: {"tenant": t, "collection": s.collection},
     "ingest.backlog": lambda t, s: {"tenant": t},
     "ingest.claim": lambda t, s: {"tenant": t, "run": s.queued, "lease": uuid4()},
     "ingest.source": lambda t, s: {"tenant": t, "run": s.queued},
@@ -244,6 +251,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
 # What an operator, or the door before it knows a tenant, asks: the columns are all that may be known across tenants.
 CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]] = {
     "delivery.workers": (lambda s: {}, {"alive"}),
+    "ingest.undelivered": (lambda s: {"limit": 10}, {"tenant_id", "run_id"}),
     "ingest.totals": (lambda s: {}, {"state", "runs", "oldest_seconds"}),
     "keys.authenticate": (
         lambda s: {"digest": SHA},
@@ -269,6 +277,7 @@ CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]]
         },
     ),
     "keys.revoke_operator": (lambda s: {"key": s.key}, {"revoked"}),
+    "schema.row_security": (lambda s: {}, {"role", "bound"}),
     "schema.version": (lambda s: {}, {"version"}),
     "tenants.create": (
         lambda s: {"slug": "third", "name": "Third", "space": SPACE},
@@ -476,5 +485,6 @@ async def test_what_is_known_across_tenants_is_no_more_than_it_says(name, us, th
 async def test_a_document_cannot_be_given_their_groups(us, them, open_database):
     values = {**TENANT_STATEMENTS["documents.serve"](us.tenant, us), "acl": them.acl}
     async with _undone(open_database, us.tenant) as connection:
+        await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as the commit would
         outcome = await _run(connection, _text_of("documents.serve"), values)
     assert outcome.error is psycopg.errors.ForeignKeyViolation
