@@ -286,6 +286,11 @@ def _print_gate(report: "GateReport") -> None:
         ["data set", "answerable", "refused", "gaps", "refused", "AUROC"],
         [[d.dataset, d.answerable, d.false_refusals, d.gaps, d.gaps_refused, d.auroc] for d in report.datasets],
     )
+    click.echo()
+    print_table(
+        ["gate in service", "refusal_threshold", "gaps refused"],
+        [[t.dataset, t.threshold, t.gaps_refused] for t in report.thresholds],
+    )
 
 
 def _read_all(folders: tuple[Path, ...]) -> "list[Dataset]":

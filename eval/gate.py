@@ -18,6 +18,7 @@ from eval.corpus import corpus_in_service
 from eval.datasets import Dataset, Document, Topic, make_dataset
 from rag.domain import Evidence, Query
 from rag.errors import InvalidInput
+from rag.generation.sufficiency import sufficiency
 from rag.services import Services
 
 SIGNS: Final = Evidence.__struct_fields__
@@ -77,6 +78,17 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     auroc: float | None = None
 
 
+class Threshold(msgspec.Struct, frozen=True, kw_only=True):
+    """For one data set, the threshold of the gate in service that refuses the share of answerable questions it may.
+
+    It is a collection's `refusal_threshold`. `gaps_refused` None where every question has an answer.
+    """
+
+    dataset: str
+    threshold: float
+    gaps_refused: float | None
+
+
 class GateReport(msgspec.Struct, frozen=True, kw_only=True):
     """A fitted gate with the figures it goes by; `shift` is what was added to the intercept of the logistic."""
 
@@ -86,6 +98,7 @@ class GateReport(msgspec.Struct, frozen=True, kw_only=True):
     sources: int
     held_out: HeldOut
     datasets: list[Refused]
+    thresholds: list[Threshold]
 
 
 async def fit(
@@ -103,6 +116,10 @@ async def fit(
     asker = _Asker(services, group_by=group_by, language=language, keep=keep)
     examples = [example for dataset in labelled for example in await asker.both_ways(dataset)]
     checks = [example for dataset in answerable for example in await asker.as_it_is(dataset)]
+    by_dataset = [
+        *([e for e in examples if e.dataset == dataset.name] for dataset in labelled),
+        *([e for e in checks if e.dataset == dataset.name] for dataset in answerable),
+    ]
     gate, shift = fit_gate(*table_of(examples, signs), signs, false_refusals=false_refusals)
     return GateReport(
         gate=gate,
@@ -110,10 +127,8 @@ async def fit(
         encoder=services.encoder.fingerprint,
         sources=len({(example.dataset, example.source) for example in examples}),
         held_out=held_out(examples, signs, false_refusals=false_refusals),
-        datasets=[
-            *(_refused(gate, [e for e in examples if e.dataset == dataset.name]) for dataset in labelled),
-            *(_refused(gate, [e for e in checks if e.dataset == dataset.name]) for dataset in answerable),
-        ],
+        datasets=[_refused(gate, found) for found in by_dataset],
+        thresholds=[threshold_of(found, false_refusals=false_refusals) for found in by_dataset],
     )
 
 
@@ -153,6 +168,15 @@ def held_out(
         figures.append((auroc(logits, truth), np.mean(logits[truth] < 0), np.mean(logits[~truth] < 0)))
     spreads = [_spread(column) for column in zip(*figures, strict=True)]
     return HeldOut(auroc=spreads[0], false_refusals=spreads[1], gaps_refused=spreads[2])
+
+
+def threshold_of(examples: Sequence[Example], *, false_refusals: float) -> Threshold:
+    """The confidence below which that share of a data set's answerable questions lies, by the gate in service."""
+    confidence = np.array([sufficiency(example.evidence) for example in examples])
+    answerable = np.array([example.answerable for example in examples])
+    threshold = round(float(np.quantile(confidence[answerable], false_refusals)), 4)
+    refused = None if answerable.all() else round(float(np.mean(confidence[~answerable] < threshold)), 4)
+    return Threshold(dataset=examples[0].dataset, threshold=threshold, gaps_refused=refused)
 
 
 def halves(dataset: Dataset, group_by: str) -> tuple[Dataset, Dataset]:

@@ -3,6 +3,7 @@
 CloisterError
 ├── Refused                       the caller's fault; never retried
 │   ├── InvalidInput              a field is wrong: carries a pointer to it
+│   ├── MalformedBody             not the JSON it claims to be
 │   ├── Unsupported               the media type or format is one we do not read
 │   ├── TooLarge                  over a size, count or nesting bound
 │   ├── Unauthenticated           no credential, or not a valid one

@@ -7,11 +7,16 @@ secret can be given as a file: `DATABASE_URL_FILE=/run/secrets/database_url`.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from rag.errors import SetupError
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Secret:
@@ -40,24 +45,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: Secret | None = None
     data_dir: Path
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8000
     public_url: str | None = None
-    log_format: str = "auto"
-    log_level: str = "info"
-    pool_size: int = 8
-    request_timeout_s: float = 20.0
-    max_body_bytes: int = 10_000_000
-    max_document_bytes: int = 10_000_000
+    log_format: Literal["auto", "json", "console"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    pool_size: Positive = 8
+    request_timeout_s: Seconds = 20.0
+    max_body_bytes: Positive = 10_000_000
+    max_document_bytes: Positive = 10_000_000
     encoder: str = "onnx"
-    encoder_threads: int = 1
-    cache_ttl_s: int = 300
-    cache_max_value_bytes: int = 262_144
-    dense_weight: float = 0.7
-    refusal_threshold: float = 0.5
-    worker_concurrency: int = 2
-    worker_max_attempts: int = 5
-    parse_timeout_s: float = 60.0
-    drain_timeout_s: float = 20.0
+    encoder_threads: Positive = 1
+    cache_ttl_s: Positive = 300
+    cache_max_value_bytes: Positive = 262_144
+    dense_weight: Share = 0.7
+    refusal_threshold: Share = 0.5
+    worker_concurrency: Positive = 2
+    worker_max_attempts: Positive = 5
+    parse_timeout_s: Seconds = 60.0
+    drain_timeout_s: Seconds = 20.0
     metrics_token: Secret | None = None
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from rag.domain import Answer, ChunkId, Hit, Passage, Query, Refusal, RefusalCode, SearchResult, Usage
+from rag.domain import Answer, ChunkId, Hit, Passage, Query, Refusal, RefusalCode, SearchResult
 from rag.gateway.base import Draft, Gateway, Source
 from rag.generation.citations import Cited, Span, span_of, verify
 from rag.generation.sufficiency import sufficiency
@@ -93,7 +93,7 @@ class Answerer:
             confidence=round(confidence, 4),
             gateway=self._gateway.name,
             model=draft.model,
-            usage=Usage() if code else draft.usage,
+            usage=draft.usage,
             took_ms=round((time.perf_counter() - started) * 1000, 2),
             request_id=request_id,
         )

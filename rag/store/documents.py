@@ -40,8 +40,19 @@ async def list_documents(
     after: str = "",
     limit: int = 100,
 ) -> list[Document]:
-    """The documents of a collection by external id, those after `after`."""
-    values = {"tenant": tenant, "collection": collection, "after": after, "limit": limit, "acl": _list(acl)}
+    """The documents of a collection by external id, those after `after`; raises `NotFound` when there is no such collection."""
+    named = {"tenant": tenant, "name": collection}
+    found = await (await connection.execute(statement("collections.number"), named)).fetchone()
+    if found is None:
+        raise NotFound(f"no collection '{collection}'")
+    values = {
+        "tenant": tenant,
+        "collection": collection,
+        "collection_id": found["collection_id"],
+        "after": after,
+        "limit": limit,
+        "acl": _list(acl),
+    }
     return [Document(**row) for row in await (await connection.execute(statement("documents.list"), values)).fetchall()]
 
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from eval.datasets import Dataset, Document, Topic, make_dataset
-from eval.gate import SIGNS, Example, auroc, fit, fit_gate, halves, held_out, source_of
+from eval.gate import SIGNS, Example, auroc, fit, fit_gate, halves, held_out, source_of, threshold_of
 from rag.domain import Evidence
 from rag.errors import InvalidInput
+from rag.generation.sufficiency import sufficiency
 from rag.services import Services
 
 NAMES = ("best_sentence", "lexical_coverage")
@@ -46,6 +47,16 @@ def test_auroc_counts_pairs() -> None:
     scores = np.array([0.9, 0.5, 0.5, 0.1])
     # Of the pairs (0.9, 0.5), (0.9, 0.1), (0.5, 0.5), (0.5, 0.1), three are in order and one is a tie.
     assert auroc(scores, np.array([True, True, False, False])) == 3.5 / 4
+
+
+def test_a_collection_s_threshold_is_where_the_share_of_its_answerable_questions_falls() -> None:
+    strong, middling, weak = (evidence(value, value) for value in (0.9, 0.5, 0.1))
+    examples = [Example("d", "s", found, answerable=True) for found in [strong] * 9 + [middling]]
+    gaps = [Example("d", "s", weak, answerable=False), Example("d", "s", strong, answerable=False)]
+    found = threshold_of([*examples, *gaps], false_refusals=0.1)
+    assert sufficiency(middling) < found.threshold < sufficiency(strong)
+    assert found.gaps_refused == 1 / 2
+    assert threshold_of(examples, false_refusals=0.1).gaps_refused is None
 
 
 def test_a_source_is_the_field_or_the_title_or_the_document() -> None:
@@ -90,6 +101,7 @@ async def test_each_question_is_asked_with_and_without_its_source(services: Serv
     assert labelled.auroc
     assert labelled.auroc > 0.9
     assert (checked.answerable, checked.gaps, checked.auroc) == (6, None, None)
+    assert [(t.dataset, t.gaps_refused is None) for t in report.thresholds] == [("bikes", False), ("bikes", True)]
     assert list(report.gate.weights) == list(SIGNS)
     assert report.gate.weights["best_sentence"] > 0
     assert report.encoder == services.encoder.fingerprint

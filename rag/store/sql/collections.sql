@@ -20,6 +20,10 @@ FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s;
 -- Every write takes this lock first and the document's after it: two writes never wait for each other in a ring.
 SELECT collection_id, language FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s FOR KEY SHARE;
 
+-- name: number
+-- The number of a collection, by name, for reading.
+SELECT collection_id FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s;
+
 -- name: lock
 -- A collection about to be deleted: waits for the writes under way, and the next ones wait for it.
 SELECT collection_id FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s FOR UPDATE;

@@ -21,14 +21,13 @@ WHERE d.tenant_id = %(tenant)s AND c.name = %(collection)s AND d.external_id = %
 
 -- name: list
 -- The documents of a collection by external id, after a cursor, as far as the caller may read them.
--- The collection's number is looked up first, as a constant, so that the index gives the order.
+-- The collection comes as a number, so that the index gives the order.
 SELECT d.document_id, d.external_id, %(collection)s::text AS collection, nullif(d.current_version, 0) AS version, d.title,
        d.uri, d.metadata, coalesce(a.groups, '{}') AS groups, d.media_type, d.size_bytes, d.chunk_count,
        d.created_at, d.updated_at
 FROM documents d LEFT JOIN acl_sets a ON a.tenant_id = %(tenant)s AND a.acl_id = d.acl_id
 WHERE d.tenant_id = %(tenant)s AND d.external_id > %(after)s
-  AND d.collection_id = (SELECT c.collection_id FROM collections c
-                         WHERE c.tenant_id = %(tenant)s AND c.name = %(collection)s LIMIT 1)
+  AND d.collection_id = %(collection_id)s
   AND (%(acl)s::int[] IS NULL OR d.acl_id = ANY (%(acl)s))
 ORDER BY d.external_id LIMIT %(limit)s;
 

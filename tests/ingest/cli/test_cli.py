@@ -63,7 +63,6 @@ def test_wrong_usage_exits_with_2(line: str):
     assert run(*line.split()).returncode == 2
 
 
-
 def test_an_error_is_a_sentence_and_exit_code_1():
     failed = run("tenant", "list", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
     assert failed.returncode == 1

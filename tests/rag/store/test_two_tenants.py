@@ -129,6 +129,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     "collections.list": lambda t, s: {"tenant": t, "after": "", "limit": 100},
     "collections.get": lambda t, s: {"tenant": t, "name": "kb"},
     "collections.locate": lambda t, s: {"tenant": t, "name": "kb"},
+    "collections.number": lambda t, s: {"tenant": t, "name": "kb"},
     "collections.lock": lambda t, s: {"tenant": t, "name": "kb"},
     "collections.update": lambda t, s: {
         "tenant": t,
@@ -151,7 +152,14 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     "documents.claim": lambda t, s: {"tenant": t, "collection": s.collection, "external_id": "doc"},
     "documents.next_version": _document,
     "documents.get": lambda t, s: {"tenant": t, "collection": "kb", "external_id": "doc", "acl": None},
-    "documents.list": lambda t, s: {"tenant": t, "collection": "kb", "after": "", "limit": 100, "acl": None},
+    "documents.list": lambda t, s: {
+        "tenant": t,
+        "collection": "kb",
+        "collection_id": s.collection,
+        "after": "",
+        "limit": 100,
+        "acl": None,
+    },
     "documents.versions": lambda t, s: {**_document(t, s), "before": 2**31 - 1, "limit": 100},
     "documents.version_text": lambda t, s: {**_document(t, s), "version": 2},
     "documents.spans": lambda t, s: {
@@ -428,7 +436,7 @@ async def test_a_statement_that_forgets_the_tenant_leaks_nothing(name, us, them,
 
 @in_one_loop
 @pytest.mark.parametrize(
-    "name", ["answers.get", "collections.list", "documents.list", "ingest.list", "keys.list", "search.dense"]
+    "name", ["answers.get", "collections.list", "documents.get", "ingest.list", "keys.list", "search.dense"]
 )
 async def test_it_is_row_level_security_that_holds(name, us, them, shared_settings, servers):
     """The same statements without their condition, as a role that passes by row-level security, do leak."""
