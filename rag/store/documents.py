@@ -40,7 +40,7 @@ async def list_documents(
     after: str = "",
     limit: int = 100,
 ) -> list[Document]:
-    """The documents of a collection by external id, those after `after`; raises `NotFound` when there is no such collection."""
+    """The documents of a collection by external id, those after `after`; raises `NotFound` for no collection."""
     named = {"tenant": tenant, "name": collection}
     found = await (await connection.execute(statement("collections.number"), named)).fetchone()
     if found is None:
