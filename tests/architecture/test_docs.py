@@ -202,10 +202,10 @@ def test_every_code_of_a_dead_letter_is_described() -> None:
     rows = {code for row in table(page("ingestion.md"), "## Errors") for code in quoted(row[0])}
     raised = re.compile(r"(?:code=|JobError\(\s*|_Failed\()\"(\w+)\"")
     files = [*(ROOT / "ingest").rglob("*.py"), ROOT / "rag" / "store" / "ingestion.py"]
-    sources = [file.read_text("utf-8") for file in files]
-    assert {code for source in sources for code in raised.findall(source)} <= rows
-    of_the_tree = rows - {code for source in sources for code in raised.findall(source)}
-    assert of_the_tree <= set(catalogue())
+    codes = {code for file in files for code in raised.findall(file.read_text("utf-8"))}
+    codes.discard("lease_lost")  # ends an attempt that is not the document's any more, and is recorded nowhere
+    assert codes <= rows
+    assert rows - codes <= set(catalogue())
 
 
 def test_every_state_of_a_job_is_described() -> None:
