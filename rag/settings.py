@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     encoder_threads: Positive = 1
     cache_ttl_s: Positive = 300
     cache_max_value_bytes: Positive = 262_144
-    dense_weight: Share = 0.7
+    dense_weight: Share = 0.6
     refusal_threshold: Share = 0.5
     worker_concurrency: Positive = 2
     worker_max_attempts: Positive = 5

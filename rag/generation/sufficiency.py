@@ -10,10 +10,10 @@ from typing import Final
 
 from rag.domain import Evidence
 
-_BEST_SENTENCE: Final = 10.26
-_BEST_CHUNK: Final = 9.09
-_LEXICAL_COVERAGE: Final = 9.78
-_INTERCEPT: Final = -12.09
+_BEST_SENTENCE: Final = 11.457
+_BEST_CHUNK: Final = 9.942
+_LEXICAL_COVERAGE: Final = 16.573
+_INTERCEPT: Final = -14.59
 
 
 def sufficiency(evidence: Evidence) -> float:

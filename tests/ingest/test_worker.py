@@ -18,8 +18,8 @@ async def job_of(house: House, receipt: Receipt) -> Job:
 
 async def until(house: House, receipt: Receipt, status: str) -> None:
     async with asyncio.timeout(60):
-        while (await job_of(house, receipt)).status != status:
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - what is awaited happens in a database
+        while (await job_of(house, receipt)).status != status:  # noqa: ASYNC110 - it happens in a database
+            await asyncio.sleep(0.05)
 
 
 async def forget_deliveries(services: Services) -> None:
