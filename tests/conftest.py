@@ -9,6 +9,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import structlog
 
 from ingest.worker import work
 from rag.domain import Scope, TenantId
@@ -29,6 +30,12 @@ _NUMBER = count()
 def in_database(url: str, name: str) -> str:
     """The same server and role, another database."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_starts() -> None:
+    """A command that was run in an earlier test may have set the level."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -142,5 +142,7 @@ async def test_what_is_absent_or_anothers_is_not_found(acme, bolt):
                 await get_document(connection, acme.tenant, collection, "guide", acl=None)
             with pytest.raises(NotFound):
                 await delete_document(connection, acme.tenant, collection, "guide")
-            assert await list_documents(connection, acme.tenant, collection, acl=None) == []
+        assert await list_documents(connection, acme.tenant, "kb", acl=None) == []
+        with pytest.raises(NotFound):
+            await list_documents(connection, acme.tenant, "none", acl=None)
     assert (await get(bolt, "guide")).chunk_count == 1

@@ -456,19 +456,25 @@ def _name_of(settings) -> str:
     return settings.secret("database_url").split("/")[-1].split("?")[0]
 
 
+@pytest.fixture
+async def narrow(shared_settings) -> AsyncIterator[Database]:
+    """One connection, on which no tenant was ever named."""
+    opened = await Database.open(shared_settings.secret("database_url"), size=1)
+    yield opened
+    await opened.close()
+
+
 @pytest.mark.parametrize("connection_was_used", [False, True])
-async def test_without_a_tenant_every_statement_raises(connection_was_used, us, shared_settings):
-    database = await Database.open(shared_settings.secret("database_url"), size=1)
+async def test_without_a_tenant_every_statement_raises(connection_was_used, us, narrow):
     if connection_was_used:
-        async with database.tenant(TenantId(us.tenant)) as connection:
+        async with narrow.tenant(TenantId(us.tenant)) as connection:
             await connection.execute("SELECT 1")
     answered = []
     for name in TENANT_STATEMENTS.keys() - TOUCH_NO_TABLE:
         with suppress(*NO_TENANT):
-            async with database.control() as connection:
+            async with narrow.control() as connection:
                 await connection.execute(_text_of(name), TENANT_STATEMENTS[name](us.tenant, us))
                 answered.append(name)
-    await database.close()
     assert not answered
 
 
