@@ -15,6 +15,7 @@ COPIED = {"migrations/0002_pre_jobs.sql"}  # procrastinate's own schema, as it p
 ACROSS_FILES = {
     "tests/ingest/test_demo_content.py",
     "tests/rag/store/test_bm25.py",
+    "tests/rag/store/test_control_statements.py",
     "tests/rag/store/test_model.py",
     "tests/rag/store/test_plans.py",
     "tests/rag/store/test_row_level_security.py",

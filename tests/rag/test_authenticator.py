@@ -110,3 +110,24 @@ async def test_use_is_noted(authenticator, acme):
     async with acme.connect() as connection:
         (entry,) = await list_keys(connection, acme.tenant)
     assert entry.last_used_at
+
+
+async def test_a_flood_of_invented_keys_drives_no_real_one_out(authenticator, acme, monkeypatch):
+    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    key, _ = await new_key(acme)
+    first = await authenticator.identify(key)
+    for _ in range(10):
+        with pytest.raises(Unauthenticated):
+            await authenticator.identify(generate_key("secret"))
+    await acme.database.close()
+    assert await authenticator.identify(key) == first
+
+
+@pytest.mark.usefixtures("forgetful")
+async def test_a_key_that_was_unknown_is_known_once_it_is_made(authenticator, acme, monkeypatch):
+    key = generate_key("secret")
+    with pytest.raises(Unauthenticated):
+        await authenticator.identify(key)
+    monkeypatch.setattr("rag.store.keys.generate_key", lambda kind: key)
+    _, key_id = await new_key(acme)
+    assert (await authenticator.identify(key)).key_id == key_id

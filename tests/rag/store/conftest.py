@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from procrastinate import App
+from psycopg import sql
 
 from rag.domain import Answer, Citation, JobError, TenantId, Usage
 from rag.embedded import EmbeddedServers
@@ -138,6 +140,24 @@ async def open_database(tenants: tuple[Seed, Seed], shared_settings) -> AsyncIte
     opened = await Database.open(shared_settings.secret("database_url"), size=1)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def untouched(shared_settings) -> AsyncIterator[Database]:
+    """One connection, on which no tenant was ever named."""
+    opened = await Database.open(shared_settings.secret("database_url"), size=1)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def control_statements() -> frozenset[str]:
+    """The statements that belong to no tenant: every other one is tried beside a second tenant."""
+    return frozenset(
+        "delivery.workers ingest.totals ingest.undelivered keys.authenticate keys.create_operator keys.list_operators "
+        "keys.revoke_operator schema.row_security schema.version tenants.by_slug tenants.create tenants.delete "
+        "tenants.list".split()
+    )
 
 
 async def _seed(owners, database: Database, delivery, slug: str, canary: str) -> Seed:
@@ -290,3 +310,28 @@ def new_database(servers: EmbeddedServers) -> Iterator[Callable[..., tuple[str, 
     with psycopg.connect(servers.admin_url, autocommit=True) as admin:
         for name in made:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def undone(database: Database, tenant: UUID) -> AsyncIterator[Connection]:
+    """A tenant's connection whose writes are taken back."""
+    async with database.tenant(TenantId(tenant)) as connection:
+        yield connection
+        raise psycopg.Rollback
+
+
+async def everything(connection: Connection, tenant: UUID) -> dict[str, str]:
+    """A digest of each of a tenant's tables, seen from inside the transaction that may have changed them."""
+    await connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(tenant)])
+    found = await connection.execute(
+        "SELECT c.table_name AS name FROM information_schema.columns c JOIN information_schema.role_table_grants g "
+        "USING (table_schema, table_name) WHERE c.table_schema = 'cloister' AND c.column_name = 'tenant_id' "
+        "AND g.grantee = 'cloister_app' AND g.privilege_type = 'SELECT' ORDER BY 1"
+    )
+    names = [row["name"] for row in await found.fetchall()]
+    assert len(names) >= 15
+    one = sql.SQL("SELECT {} AS name, md5(string_agg(t::text, ';' ORDER BY t::text)) AS digest FROM cloister.{} t")
+    text = sql.SQL(" UNION ALL ").join(one.format(sql.Literal(name), sql.Identifier(name)) for name in names)
+    digests = {row["name"]: row["digest"] for row in await (await connection.execute(text)).fetchall()}
+    assert all(digests.values()), "each table of the other tenant has rows, or there would be nothing to protect"
+    return digests

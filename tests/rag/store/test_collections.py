@@ -1,3 +1,5 @@
+import asyncio
+
 import msgspec
 import pytest
 
@@ -132,6 +134,26 @@ async def test_deleting_one_leaves_no_bytes_of_a_job_that_died(acme):
         await delete_collection(connection, acme.tenant, "kb")
         left = await (await connection.execute("SELECT count(*) AS n FROM ingest_sources")).fetchone()
     assert left["n"] == 0
+
+
+async def test_deleting_one_while_documents_are_written_ends_in_order(acme):
+    """Every write takes the collection's lock before the document's, so that none waits for another in a ring."""
+    for n in range(4):
+        await acme.serve(f"old-{n}", f"text {n}")
+    runs = [await acme.claim(await acme.put(f"old-{n}", f"new text {n}")) for n in range(4)]
+
+    async def delete() -> None:
+        async with acme.connect() as connection:
+            await delete_collection(connection, acme.tenant, "kb")
+
+    ended = await asyncio.gather(delete(), *(acme.finish(run) for run in runs), return_exceptions=True)
+    assert ended[0] is None
+    assert {type(error) for error in ended[1:] if error is not None} <= {Conflict}
+    async with acme.connect() as connection:
+        row = await (
+            await connection.execute("SELECT chunk_count, (SELECT count(*) FROM chunks) AS rows FROM corpora")
+        ).fetchone()
+    assert row == {"chunk_count": 0, "rows": 0}
 
 
 def test_unset_is_not_null():

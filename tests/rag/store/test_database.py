@@ -5,8 +5,9 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from rag.errors import DatabaseUnavailable, Overloaded
+from rag.errors import DatabaseUnavailable, Overloaded, SetupError, WriteConflict
 from rag.store.database import Database
+from rag.store.migrate import load_migrations, migrations_folder
 
 
 @pytest.fixture
@@ -108,6 +109,42 @@ async def test_a_connection_that_was_cut_is_unavailable_and_replaced(acme, admin
     with pytest.raises(DatabaseUnavailable):
         await be_cut()
     await acme.database.ping()
+
+
+async def test_two_writes_that_wait_for_each_other_are_told_apart_from_an_outage(acme):
+    for name in ("a", "b"):
+        await acme.serve(name, f"text {name}")
+    ready = asyncio.Barrier(2)
+
+    async def touch(*names: str) -> None:
+        async with acme.connect() as connection:
+            for name in names:
+                await connection.execute("UPDATE documents SET title = 'x' WHERE external_id = %s", [name])
+                if name == names[0]:
+                    await ready.wait()
+
+    ended = await asyncio.gather(touch("a", "b"), touch("b", "a"), return_exceptions=True)
+    (undone,) = [error for error in ended if error is not None]
+    assert isinstance(undone, WriteConflict)
+    assert undone.transient
+
+
+async def test_the_schema_says_how_far_it_is(database, new_database):
+    assert await database.schema_version() == load_migrations(migrations_folder())[-1].version
+    owner_url, _ = new_database()
+    empty = await Database.open(owner_url, size=1)
+    assert await empty.schema_version() is None
+    await empty.require_row_security()  # there is nothing yet that could be bound
+    await empty.close()
+
+
+async def test_a_role_that_row_security_does_not_bind_is_refused(settings, database):
+    await database.require_row_security()
+    owner = await Database.open(settings.secret("migration_database_url"), size=1)
+    refused = await asyncio.gather(owner.require_row_security(), return_exceptions=True)
+    await owner.close()
+    assert isinstance(refused[0], SetupError)
+    assert "cloister_owner" in refused[0].message
 
 
 async def test_when_every_connection_is_busy_the_wait_is_bounded(narrow):

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 from procrastinate import App
 
 from rag.store.delivery import INGEST_TASK, QUEUE, STATISTICS_TASK, deliver_run, deliver_statistics, workers_alive
+from rag.store.ingestion import get_job, undelivered
 
 
 async def waiting(app: App) -> list:
@@ -56,8 +58,6 @@ async def test_statistics_are_asked_for_later_and_before_other_work(acme, absent
 
 
 async def test_a_worker_is_alive_while_it_gives_signs_of_life(acme, admin_url):
-    import psycopg
-
     async def alive() -> int:
         async with acme.database.control() as control:
             return await workers_alive(control)
@@ -69,3 +69,29 @@ async def test_a_worker_is_alive_while_it_gives_signs_of_life(acme, admin_url):
             "VALUES (now()), (now() - interval '10 seconds'), (now() - interval '10 minutes')"
         )
     assert await alive() == 2
+
+
+async def test_a_run_whose_delivery_was_lost_is_found(acme, bolt, admin_url):
+    lost, kept, done = await acme.put("lost", "a"), await bolt.put("kept", "b"), await bolt.serve("done", "c")
+
+    async def found() -> list:
+        async with acme.database.control() as control:
+            return await undelivered(control)
+
+    with psycopg.connect(admin_url, autocommit=True, options="-c search_path=jobs") as admin:
+        delete = "DELETE FROM jobs.procrastinate_jobs WHERE args ->> 'run' = ANY (%s)"
+        admin.execute(delete, [[str(lost.job_id), str(done.job_id)]])
+        assert await found() == [], "it may be on its way still"
+        admin.execute("UPDATE cloister.ingest_runs SET created_at = now() - interval '2 minutes'")
+    assert await found() == [(acme.tenant, lost.job_id)]
+    assert kept.job_id is not None
+
+
+async def test_a_run_that_has_lost_its_bytes_says_so_and_ends(acme, admin_url):
+    receipt = await acme.put("doc", "text")
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute("DELETE FROM cloister.ingest_sources")
+    assert await acme.claim(receipt) is None
+    async with acme.connect() as connection:
+        found = await get_job(connection, acme.tenant, receipt.job_id)
+    assert (found.status, found.error.code) == ("dead", "source_lost")

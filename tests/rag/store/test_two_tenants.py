@@ -6,8 +6,8 @@ its rows may change, whatever ids are asked for and whether or not the statement
 
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -19,8 +19,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from rag.domain import TenantId
-from rag.store.database import Connection, Database
+from rag.store.database import Connection
 from rag.store.statements import STATEMENTS
+from tests.rag.store.conftest import Seed, everything, undone
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,7 +41,6 @@ NO_TENANT = (
 )
 
 
-Seed = Any  # tests/rag/store/conftest.py describes it
 Parameters = Callable[[UUID, Seed], dict[str, Any]]
 
 
@@ -256,49 +256,6 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     "search.sentences": _legs,
 }
 
-# What an operator, or the door before it knows a tenant, asks: the columns are all that may be known across tenants.
-CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]] = {
-    "delivery.workers": (lambda s: {}, {"alive"}),
-    "ingest.undelivered": (lambda s: {"limit": 10}, {"tenant_id", "run_id"}),
-    "ingest.totals": (lambda s: {}, {"state", "runs", "oldest_seconds"}),
-    "keys.authenticate": (
-        lambda s: {"digest": SHA},
-        {"key_id", "tenant_id", "slug", "kind", "scopes", "groups", "expires_at"},
-    ),
-    "keys.create_operator": (
-        lambda s: {"digest": os.urandom(32), "display": "clo_op_", "name": "", "expires_at": None},
-        {"key_id"},
-    ),
-    "keys.list_operators": (
-        lambda s: {},
-        {
-            "key_id",
-            "kind",
-            "display",
-            "name",
-            "scopes",
-            "groups",
-            "created_at",
-            "expires_at",
-            "revoked_at",
-            "last_used_at",
-        },
-    ),
-    "keys.revoke_operator": (lambda s: {"key": s.key}, {"revoked"}),
-    "schema.row_security": (lambda s: {}, {"role", "bound"}),
-    "schema.version": (lambda s: {}, {"version"}),
-    "tenants.create": (
-        lambda s: {"slug": "third", "name": "Third", "space": SPACE},
-        {"tenant_id", "slug", "name", "created_at"},
-    ),
-    "tenants.list": (lambda s: {}, {"tenant_id", "slug", "name", "created_at", "documents", "chunks"}),
-    "tenants.by_slug": (
-        lambda s: {"slug": "second"},
-        {"tenant_id", "slug", "name", "created_at", "documents", "chunks"},
-    ),
-    "tenants.delete": (lambda s: {"tenant": s.tenant}, {"deleted"}),
-}
-
 TOUCH_NO_TABLE = {"search.matching_words", "corpus.stats_lock"}
 NAMES_THE_TENANT = re.compile(r"(?:\b\w+\.)?tenant_id = %\(tenant\)s")
 STRIPPABLE = [name for name in TENANT_STATEMENTS if NAMES_THE_TENANT.search(STATEMENTS[name])]
@@ -322,14 +279,6 @@ class Outcome(NamedTuple):
     error: type[Exception] | None
 
 
-@asynccontextmanager
-async def _undone(database: Database, tenant: UUID) -> AsyncIterator[Connection]:
-    """A tenant's connection whose writes are taken back."""
-    async with database.tenant(TenantId(tenant)) as connection:
-        yield connection
-        raise psycopg.Rollback
-
-
 async def _run(connection: Connection, text: sql.Composable, values: dict[str, Any]) -> Outcome:
     try:
         async with connection.transaction():
@@ -338,23 +287,6 @@ async def _run(connection: Connection, text: sql.Composable, values: dict[str, A
             return Outcome(rows, cursor.rowcount, None)
     except REFUSALS as refusal:
         return Outcome([], 0, type(refusal))
-
-
-async def _everything(connection: Connection, tenant: UUID) -> dict[str, str]:
-    """A digest of each of a tenant's tables, seen from inside the transaction that may have changed them."""
-    await connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(tenant)])
-    found = await connection.execute(
-        "SELECT c.table_name AS name FROM information_schema.columns c JOIN information_schema.role_table_grants g "
-        "USING (table_schema, table_name) WHERE c.table_schema = 'cloister' AND c.column_name = 'tenant_id' "
-        "AND g.grantee = 'cloister_app' AND g.privilege_type = 'SELECT' ORDER BY 1"
-    )
-    names = [row["name"] for row in await found.fetchall()]
-    assert len(names) >= 15
-    one = sql.SQL("SELECT {} AS name, md5(string_agg(t::text, ';' ORDER BY t::text)) AS digest FROM cloister.{} t")
-    text = sql.SQL(" UNION ALL ").join(one.format(sql.Literal(name), sql.Identifier(name)) for name in names)
-    digests = {row["name"]: row["digest"] for row in await (await connection.execute(text)).fetchall()}
-    assert all(digests.values()), "each table of the other tenant has rows, or there would be nothing to protect"
-    return digests
 
 
 def _foreign(value: object, seed: Seed) -> Iterator[str]:
@@ -373,19 +305,19 @@ def _masked(outcome: Outcome, asked: Seed) -> str:
 # ---------------------------------------------------------------- the tests
 
 
-def test_no_statement_is_left_out():
-    assert TENANT_STATEMENTS.keys() | CONTROL_STATEMENTS.keys() == STATEMENTS.keys()
-    assert not TENANT_STATEMENTS.keys() & CONTROL_STATEMENTS.keys()
+def test_no_statement_is_left_out(control_statements):
+    """Of those that belong to no tenant, tests/rag/store/test_control_statements.py has what they may show."""
+    assert TENANT_STATEMENTS.keys() == STATEMENTS.keys() - control_statements
 
 
 @in_one_loop
 @pytest.mark.parametrize("name", TENANT_STATEMENTS)
 async def test_our_own_parameters_bring_nothing_of_theirs(name, us, them, open_database):
-    async with _undone(open_database, us.tenant) as connection:
-        before = await _everything(connection, them.tenant)
+    async with undone(open_database, us.tenant) as connection:
+        before = await everything(connection, them.tenant)
         await connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(us.tenant)])
         outcome = await _run(connection, _text_of(name), TENANT_STATEMENTS[name](us.tenant, us))
-        after = await _everything(connection, them.tenant)
+        after = await everything(connection, them.tenant)
 
     assert outcome.error is None
     assert outcome.rows or outcome.count, "our own data is there, or the test would prove nothing"
@@ -402,12 +334,12 @@ async def test_their_ids_are_answered_as_if_they_did_not_exist(name, whose, us, 
         "their tenant, their ids": (them.tenant, them, (ghost.tenant, ghost)),
         "their tenant, our ids": (them.tenant, us, (ghost.tenant, us)),
     }[whose]
-    async with _undone(open_database, us.tenant) as connection:
-        before = await _everything(connection, them.tenant)
+    async with undone(open_database, us.tenant) as connection:
+        before = await everything(connection, them.tenant)
         await connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(us.tenant)])
         outcome = await _run(connection, _text_of(name), TENANT_STATEMENTS[name](tenant, ids))
-        after = await _everything(connection, them.tenant)
-    async with _undone(open_database, us.tenant) as connection:
+        after = await everything(connection, them.tenant)
+    async with undone(open_database, us.tenant) as connection:
         expected = await _run(connection, _text_of(name), TENANT_STATEMENTS[name](*nobody))
 
     assert not list(_foreign(outcome.rows, them))
@@ -424,11 +356,11 @@ async def test_a_statement_that_forgets_the_tenant_leaks_nothing(name, us, them,
         key: [*value, *theirs[key]] if key in {"runs", "chunks"} and isinstance(value, list) else value
         for key, value in ours.items()
     }
-    async with _undone(open_database, us.tenant) as connection:
-        before = await _everything(connection, them.tenant)
+    async with undone(open_database, us.tenant) as connection:
+        before = await everything(connection, them.tenant)
         await connection.execute("SELECT set_config('app.tenant_id', %s, true)", [str(us.tenant)])
         outcome = await _run(connection, _text_of(name, stripped=True), values)
-        after = await _everything(connection, them.tenant)
+        after = await everything(connection, them.tenant)
 
     assert not list(_foreign(outcome.rows, them))
     assert before == after
@@ -456,23 +388,15 @@ def _name_of(settings) -> str:
     return settings.secret("database_url").split("/")[-1].split("?")[0]
 
 
-@pytest.fixture
-async def narrow(shared_settings) -> AsyncIterator[Database]:
-    """One connection, on which no tenant was ever named."""
-    opened = await Database.open(shared_settings.secret("database_url"), size=1)
-    yield opened
-    await opened.close()
-
-
 @pytest.mark.parametrize("connection_was_used", [False, True])
-async def test_without_a_tenant_every_statement_raises(connection_was_used, us, narrow):
+async def test_without_a_tenant_every_statement_raises(connection_was_used, us, untouched):
     if connection_was_used:
-        async with narrow.tenant(TenantId(us.tenant)) as connection:
+        async with untouched.tenant(TenantId(us.tenant)) as connection:
             await connection.execute("SELECT 1")
     answered = []
     for name in TENANT_STATEMENTS.keys() - TOUCH_NO_TABLE:
         with suppress(*NO_TENANT):
-            async with narrow.control() as connection:
+            async with untouched.control() as connection:
                 await connection.execute(_text_of(name), TENANT_STATEMENTS[name](us.tenant, us))
                 answered.append(name)
     assert not answered
@@ -484,21 +408,9 @@ def test_what_needs_no_tenant_reads_no_table(name):
 
 
 @in_one_loop
-@pytest.mark.parametrize("name", CONTROL_STATEMENTS)
-async def test_what_is_known_across_tenants_is_no_more_than_it_says(name, us, them, open_database):
-    parameters, columns = CONTROL_STATEMENTS[name]
-    async with _undone(open_database, us.tenant) as connection:
-        before = await _everything(connection, them.tenant)
-        cursor = await connection.execute(STATEMENTS[name], parameters(us))
-        assert {column.name for column in cursor.description or ()} == columns
-        assert them.canary not in repr(await cursor.fetchall())
-        assert await _everything(connection, them.tenant) == before
-
-
-@in_one_loop
 async def test_a_document_cannot_be_given_their_groups(us, them, open_database):
     values = {**TENANT_STATEMENTS["documents.serve"](us.tenant, us), "acl": them.acl}
-    async with _undone(open_database, us.tenant) as connection:
+    async with undone(open_database, us.tenant) as connection:
         await connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # as the commit would
         outcome = await _run(connection, _text_of("documents.serve"), values)
     assert outcome.error is psycopg.errors.ForeignKeyViolation
