@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
+import hypothesis
 import psycopg
 import pytest
 import structlog
@@ -23,6 +24,9 @@ from rag.store.keys import create_key, create_operator_key
 from rag.store.migrate import migrate
 from rag.store.tenants import create_tenant
 from rag.tenancy import Principal
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # no test asserts a wall-clock time
+hypothesis.settings.load_profile("untimed")
 
 _NUMBER = count()
 

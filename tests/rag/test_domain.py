@@ -10,12 +10,15 @@ from rag import domain
 from rag.domain import Answer, Citation, Evidence, Hit, Query, Ranks, Refusal, SearchResult, Sentence, Usage
 
 json = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
 texts = st.text(max_size=40)
-optional = st.none() | texts
 numbers = st.floats(0, 1)
 counts = st.integers(0, 2**62)
 hits = st.builds(

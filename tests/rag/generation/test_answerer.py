@@ -295,3 +295,22 @@ async def test_a_document_deleted_while_it_is_answered_from_is_not_quoted(servic
     )
     answer = await answerer.answer(shelf.principal, question=KNOWN)
     assert (answer.status, answer.refusal.code, answer.citations) == ("refused", "uncited", [])
+
+
+async def test_the_text_of_a_document_deleted_meanwhile_is_not_kept(services, shelf):
+    """Its answers were forgotten with it, and this one came later."""
+
+    class Deletes(Writes):
+        async def answer(self, question, passages, sources) -> Draft:
+            async with shelf.connect() as connection:
+                await delete_document(connection, shelf.tenant, "kb", "battery")
+            return Draft([])
+
+    answerer = Answerer(
+        services.searcher, services.database, QueryVectors(services.encoder), Deletes(), refusal_threshold=0.0
+    )
+    answer = await answerer.answer(shelf.principal, question=KNOWN)
+    assert answer.refusal.code == "uncited"
+    async with shelf.connect() as connection:
+        kept = await (await connection.execute("SELECT body::text AS body FROM answers")).fetchall()
+    assert not any("eighty per cent" in row["body"] for row in kept)

@@ -183,7 +183,7 @@ async def test_groups_hold_in_both_legs(search, shelf, mode):
     await shelf.serve("board", "The board lamp is in the attic.", groups=["board"])
     await shelf.serve("either", "The lamp of staff and board is in the hall.", groups=["board", "staff"])
     private = {"staff", "board", "either"}
-    seen = {}
+    seen, before = {}, leaks()
     for groups in ((), ("staff",), ("board",), ("*",), ("other",)):
         seen[groups] = private & set(names(await search("lamp", *groups, mode=mode, limit=50)))
     assert seen == {
@@ -193,6 +193,7 @@ async def test_groups_hold_in_both_legs(search, shelf, mode):
         ("board",): {"board", "either"},
         ("*",): private,
     }
+    assert leaks() == before, "a leg named what only the hydration held back"
 
 
 @pytest.mark.parametrize("mode", MODES)
