@@ -24,7 +24,7 @@ async def keep_answer(
     space: str,
     passages: Sequence[dict[str, Any]],
 ) -> None:
-    """Store an answer with what it was made from."""
+    """Store an answer with what it was made from, unless a document that it quotes was deleted meanwhile."""
     quoted = {citation.document_id for citation in answer.citations}
     quoted |= {hit.document_id for hit in (answer.refusal.nearest if answer.refusal else [])}
     values = {
