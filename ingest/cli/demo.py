@@ -133,5 +133,5 @@ Ask it something:
   curl -s {url}/v1/answers -H "Authorization: Bearer {keys["lumen"]}" \\
        -H "Content-Type: application/json" -d '{{"question": "{_QUESTION}"}}' | python3 -m json.tool
 
-Ask the other tenant the same, with its own key, and the answer is its own.
+Ask the other tenant the same, with its own key: it knows nothing of bikes, and refuses.
 """
