@@ -38,8 +38,8 @@ if "with-fork" in sys.argv:
         time.sleep(120)
         os._exit(0)
     print(fork, flush=True)
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(120)
 except KeyboardInterrupt:
     import psycopg
