@@ -11,7 +11,10 @@ ALL_GROUPS = "*"  # a credential with this group reads every document of its ten
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """A verified caller inside one tenant; without groups it reads only what every reader may."""
+    """A verified caller inside one tenant; without groups it reads only what every reader may.
+
+    `user` is the person a token was issued for, None for a bare key: limits, budgets and conversations go by it.
+    """
 
     tenant: TenantId
     slug: str
@@ -19,6 +22,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["secret", "publishable"]
     scopes: frozenset[str]
     groups: tuple[str, ...] = ()
+    user: str | None = None
 
     @property
     def reads_all_groups(self) -> bool:
