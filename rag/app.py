@@ -27,6 +27,7 @@ from rag.api.auth import Authenticate
 from rag.api.body import StrictJson
 from rag.api.dependencies import PROVIDED
 from rag.api.door import admit
+from rag.api.parameters import check_parameters
 from rag.api.paths import RestoredSegments
 from rag.api.problems import answer_problem
 from rag.services import Services, open_services
@@ -40,6 +41,8 @@ _FORM_FIELDS: Final = 16
 class Application(Litestar):
     """A litestar application with a door before it, which unrouted requests pass through too."""
 
+    body_timeout_s = 30.0
+
     async def __call__(
         self,
         scope: Scope | LifeSpanScope,
@@ -48,7 +51,8 @@ class Application(Litestar):
     ) -> None:
         """Answer a request."""
         if scope["type"] == ScopeType.HTTP:
-            await admit(super().__call__, cast("HTTPScope", scope), cast("Receive", receive), cast("Send", send))
+            inside, http = super().__call__, cast("HTTPScope", scope)
+            await admit(inside, http, cast("Receive", receive), cast("Send", send), body_timeout_s=self.body_timeout_s)
         else:
             await super().__call__(scope, receive, send)
 
@@ -72,10 +76,10 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
     handlers = [route for module in _MODULES for route in module.ROUTES]
     # A document in JSON takes more bytes than its content: escapes, and what stands beside it.
     uploads = Router("/", route_handlers=documents.ROUTES, request_max_body_size=_upload_bytes(used))
-    return Application(
+    application = Application(
         route_handlers=[*handlers, uploads],
         middleware=[Authenticate(), RestoredSegments()],
-        guards=[check_access],
+        guards=[check_access, check_parameters],
         dependencies=PROVIDED,
         dto=StrictJson,
         return_dto=None,
@@ -88,6 +92,8 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
         openapi_config=None,
         debug=False,
     )
+    application.body_timeout_s = used.body_timeout_s
+    return application
 
 
 def _upload_bytes(settings: Settings) -> int:

@@ -6,6 +6,7 @@ CloisterError
 │   ├── MalformedBody             not the JSON it claims to be
 │   ├── Unsupported               the media type or format is one we do not read
 │   ├── TooLarge                  over a size, count or nesting bound
+│   ├── TooSlow                   the body did not arrive in its time
 │   ├── Unauthenticated           no credential, or not a valid one
 │   ├── Forbidden                 a valid credential that may not do this
 │   ├── NotFound                  absent, or another tenant's: the two are answered alike
@@ -80,6 +81,14 @@ class TooLarge(Refused):
     code = "too_large"
     status = 413
     title = "Too large"
+
+
+class TooSlow(Refused):
+    """The body did not arrive in its time."""
+
+    code = "too_slow"
+    status = 408
+    title = "Too slow"
 
 
 class Unauthenticated(Refused):

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     pool_size: Positive = 8
     request_timeout_s: Seconds = 20.0
+    body_timeout_s: Seconds = 30.0
     max_body_bytes: Positive = 10_000_000
     max_document_bytes: Positive = 10_000_000
     encoder: str = "onnx"

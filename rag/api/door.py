@@ -1,5 +1,6 @@
 """The outermost layer: every request gets an id, a log line, its metrics and the security headers."""
 
+import asyncio
 import re
 import time
 from typing import Any, Final, cast
@@ -13,6 +14,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from rag.api.paths import routable
 from rag.api.problems import answer_problem
 from rag.api.visits import Visit, begin_visit
+from rag.errors import TooSlow
 from rag.telemetry import REQUEST_SECONDS, REQUESTS, log
 from rag.tenancy import Principal
 
@@ -26,8 +28,8 @@ _HEADERS: Final = (
 )
 
 
-async def admit(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -> None:
-    """Let a request in, and see its answer out."""
+async def admit(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send, *, body_timeout_s: float) -> None:
+    """Let a request in, and see its answer out; a body that takes longer than `body_timeout_s` is not waited for."""
     started = time.perf_counter()
     visit = Visit(request_id=_request_id(scope), path=_reference(scope))
     begin_visit(scope, visit)
@@ -35,7 +37,8 @@ async def admit(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) ->
     bind_contextvars(request_id=visit.request_id)
 
     async def hear() -> Any:
-        message: ReceiveMessage = await receive()
+        message = await _in_time(receive, None if visit.heard else started + body_timeout_s)
+        visit.heard = visit.heard or not message.get("more_body", False)
         visit.gone = visit.gone or message["type"] == "http.disconnect"
         return message
 
@@ -63,6 +66,15 @@ async def _answer(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send, 
         request: Request[Any, Any, Any] = Request(scope, receive, send)
         response = answer_problem(request, error).to_asgi_response(app=None, request=request)
         await response(scope, receive, send)
+
+
+async def _in_time(receive: Receive, deadline: float | None) -> ReceiveMessage:
+    # A body that comes a byte a minute would hold its connection for as long as it likes.
+    try:
+        async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.perf_counter())):
+            return await receive()
+    except TimeoutError as error:
+        raise TooSlow("the body did not arrive in time") from error
 
 
 def _request_id(scope: HTTPScope) -> str:

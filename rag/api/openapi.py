@@ -19,6 +19,7 @@ from litestar.typing import FieldDefinition
 
 from rag.api.access import PUBLIC, PUBLIC_OPT
 from rag.api.body import JSON
+from rag.api.parameters import query_fields
 from rag.api.problems import MEDIA_TYPE, Problem
 from rag.api.schemas import DocumentRequest
 from rag.api.submissions import MULTIPART
@@ -158,16 +159,14 @@ def _path_parameters(route: HTTPRoute) -> Iterator[dict[str, Any]]:
 
 
 def _query_parameters(handler: HTTPRouteHandler) -> Iterator[dict[str, Any]]:
-    for name, field in handler.parsed_fn_signature.parameters.items():
-        described = field.kwarg_definition
-        if isinstance(described, QueryParameter):
-            yield {
-                "name": name,
-                "in": "query",
-                "required": False,
-                "description": described.description,
-                "schema": _query_schema(field, described),
-            }
+    for name, field, described in query_fields(handler):
+        yield {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": described.description,
+            "schema": _query_schema(field, described),
+        }
 
 
 def _query_schema(field: FieldDefinition, described: QueryParameter) -> dict[str, Any]:
@@ -208,19 +207,17 @@ def _answers(handler: HTTPRouteHandler, schemas: dict[Any, Any]) -> dict[str, An
     return answers
 
 
-_PROBLEMS: Final = (400, 401, 403, 404, 409, 413, 415, 422, 500, 503)
+_PROBLEMS: Final = (400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503)
 
 
 def _errors(handler: HTTPRouteHandler, parameters: list[dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
     statuses: set[int] = {500, 503, *handler.opt.get("problems", ())}
     if not handler.opt.get(PUBLIC_OPT):
-        statuses |= {401, 403}
+        statuses |= {401, 403, 422}
     if any(parameter["in"] == "path" for parameter in parameters):
         statuses |= {404, 422}
-    if parameters:
-        statuses.add(422)
     if body:
-        statuses |= {400, 413, 415, 422}
+        statuses |= {400, 408, 413, 415, 422}
     return {str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in sorted(statuses)}
 
 

@@ -9,12 +9,13 @@ _KEY: Final = "cloister.visit"
 
 
 class Visit(msgspec.Struct, kw_only=True):
-    """What is known of a request from its first byte; `code` is `ok` until something goes wrong."""
+    """What is known of a request from its first byte; `heard`: its body is in. `code` is `ok` until it goes wrong."""
 
     request_id: str
     path: str
     code: str = "ok"
     status: int = 0
+    heard: bool = False
     gone: bool = False
 
 

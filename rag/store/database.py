@@ -11,7 +11,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from rag.domain import TenantId
-from rag.errors import CloisterError, DatabaseUnavailable, Overloaded, SetupError, TooLarge, WriteConflict
+from rag.errors import CloisterError, DatabaseUnavailable, InvalidInput, Overloaded, SetupError, TooLarge, WriteConflict
 from rag.store.statements import statement
 
 Connection = psycopg.AsyncConnection[DictRow]
@@ -120,6 +120,8 @@ class Database:
             raise DatabaseUnavailable("PostgreSQL did not answer in time", retry_after=2.0) from error
         except psycopg.OperationalError as error:
             raise _translated(error) from error
+        except psycopg.errors.NumericValueOutOfRange as error:
+            raise InvalidInput("a number is too large or too close to zero to be stored") from error
 
 
 def _translated(error: psycopg.OperationalError) -> CloisterError:

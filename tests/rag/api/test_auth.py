@@ -97,7 +97,8 @@ async def test_a_revoked_key_is_refused(client, services, house):
 async def test_the_tenant_is_the_keys_whatever_the_request_says(client, house, other):
     await house.ingest({"mine": "The zebrafork stands in the hall."})
     named = {"X-Tenant": "acme", "X-Tenant-ID": str(house.tenant)}
-    response = await client.call(
-        "POST", "/v1/search?tenant=acme", key=other.key, json={"query": "zebrafork"}, headers=named
-    )
+    response = await client.call("POST", "/v1/search", key=other.key, json={"query": "zebrafork"}, headers=named)
     assert response.json()["hits"] == []
+    await client.problem(
+        "POST", "/v1/search?tenant=acme", 422, "invalid_input", key=other.key, json={"query": "zebrafork"}
+    )

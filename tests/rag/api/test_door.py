@@ -1,6 +1,9 @@
+import asyncio
+import dataclasses
 import json
 
 import httpx
+import msgspec
 import pytest
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
@@ -39,9 +42,7 @@ async def test_every_answer_carries_the_security_headers(client, house):
 
 async def test_a_request_is_one_line_that_names_who_and_what_but_no_text(client, house):
     with capture_logs() as lines:
-        await client.call(
-            "POST", f"/v1/search?q={QUERY}", key=house.key, json={"query": QUERY}, headers={"X-Request-ID": "r1"}
-        )
+        await client.call("POST", "/v1/search", key=house.key, json={"query": QUERY}, headers={"X-Request-ID": "r1"})
     requests = [line for line in lines if line["event"] == "request"]
     assert len(requests) == 1
     assert requests[0] | {"ms": 0} == {
@@ -126,3 +127,30 @@ async def test_a_caller_that_goes_away_while_sending_is_not_an_error_of_ours(ser
     with capture_logs() as lines:
         await app(scope, receive, send)
     assert [(line["event"], line["outcome"]) for line in lines] == [("request", "malformed_body")]
+
+
+async def test_a_body_that_never_ends_is_not_waited_for(services, house):
+    services = dataclasses.replace(services, settings=msgspec.structs.replace(services.settings, body_timeout_s=0.05))
+    sent = []
+
+    async def receive():
+        if sent:
+            return {"type": "http.disconnect"}
+        await asyncio.Event().wait()
+        return None
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [
+        (b"authorization", f"Bearer {house.key}".encode()), (b"content-type", b"application/json"),
+        (b"content-length", b"20"),
+    ]  # fmt: skip
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/search", "raw_path": b"/v1/search", "query_string": b"",
+        "headers": headers, "http_version": "1.1", "scheme": "http", "server": ("cloister.test", 80),
+        "client": ("127.0.0.1", 1), "root_path": "", "asgi": {"version": "3.0"}, "extensions": {},
+    }  # fmt: skip
+    await create_app(services=services)(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["code"] == "too_slow"

@@ -5,7 +5,7 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from rag.errors import DatabaseUnavailable, Overloaded, SetupError, WriteConflict
+from rag.errors import DatabaseUnavailable, InvalidInput, Overloaded, SetupError, WriteConflict
 from rag.store.database import Database
 from rag.store.migrate import load_migrations, migrations_folder
 
@@ -97,6 +97,14 @@ async def test_a_statement_past_its_time_is_ended(acme):
         await dawdle()
     assert refusal.value.transient
     await acme.database.ping()
+
+
+async def test_a_number_that_no_column_holds_is_the_callers_fault(acme):
+    with pytest.raises(InvalidInput, match="too large or too close to zero"):
+        async with acme.connect() as connection:
+            await connection.execute("SELECT %s::text::real", ("2e-309",))
+    async with acme.connect() as connection:
+        await connection.execute("SELECT 1")
 
 
 async def test_a_connection_that_was_cut_is_unavailable_and_replaced(acme, admin_url):
