@@ -181,7 +181,7 @@ def test_every_caller_finds_what_a_dictionary_would_give_it(world: World):
     run_state_machine_as_test(
         OfThisWorld,
         settings=generated(
-            max_examples=5, phases=[Phase.generate], stateful_step_count=25, deadline=None, database=None, derandomize=True,
-            suppress_health_check=list(HealthCheck),
+            max_examples=5, stateful_step_count=25, phases=[Phase.generate], derandomize=True, database=None,
+            deadline=None, suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
