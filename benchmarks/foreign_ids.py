@@ -23,11 +23,13 @@ from rag.embedded import temporary_servers
 from rag.services import Services, open_services
 from rag.settings import Secret, Settings
 from rag.store.migrate import migrate
+from rag.telemetry import configure_logging
 
 _ASKED = 1_500
 
 
 async def main(settings: Settings) -> None:
+    configure_logging("auto", "error")
     async with open_services(settings) as services:
         _, owner = await make_tenant(services, "owner")
         _, stranger = await make_tenant(services, "stranger")
