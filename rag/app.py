@@ -25,6 +25,7 @@ from rag.api import (
 from rag.api.access import check_access
 from rag.api.auth import Authenticate
 from rag.api.body import StrictJson
+from rag.api.cors import Preflight
 from rag.api.dependencies import PROVIDED
 from rag.api.door import admit
 from rag.api.parameters import check_parameters
@@ -78,7 +79,7 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
     uploads = Router("/", route_handlers=documents.ROUTES, request_max_body_size=_upload_bytes(used))
     application = Application(
         route_handlers=[*handlers, uploads],
-        middleware=[Authenticate(), RestoredSegments()],
+        middleware=[Preflight(), Authenticate(), RestoredSegments()],
         guards=[check_access, check_parameters],
         dependencies=PROVIDED,
         dto=StrictJson,

@@ -39,7 +39,11 @@ class Tenant(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A credential's record; the key itself is shown once, when it is made, and is not in here."""
+    """A credential's record; the key itself is shown once, when it is made, and is not in here.
+
+    `collections` null means every one. `rotated_at` is when its successor was made, `rotated_from` whose successor it
+    is.
+    """
 
     key_id: UUID
     kind: Literal["secret", "publishable", "operator"]
@@ -51,6 +55,10 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    origins: list[str] = []
+    collections: list[str] | None = None
+    rotated_from: UUID | None = None
+    rotated_at: datetime | None = None
 
 
 class Collection(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,11 @@ def generate_key(kind: KeyKind) -> str:
     return body + _checksum(body)
 
 
+def generate_signing_secret() -> str:
+    """What the widget tokens of a publishable key are signed with: its own bytes are the HMAC key."""
+    return "clo_ws_" + secrets.token_urlsafe(32)
+
+
 def digest_key(key: str) -> bytes | None:
     """The SHA-256 that stands for a key in the database; None for a string that cannot be a key.
 

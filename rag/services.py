@@ -15,6 +15,7 @@ from rag.errors import CloisterError, SetupError
 from rag.gateway.base import Gateway
 from rag.gateway.extractive import ExtractiveGateway
 from rag.generation.answerer import Answerer
+from rag.issuers import load_issuers
 from rag.retrieval.base import Searcher
 from rag.retrieval.cached import CachedRetriever
 from rag.retrieval.query_vectors import QueryVectors
@@ -89,6 +90,7 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
     """
     async with AsyncExitStack() as stack:
         url = settings.secret("database_url")
+        issuers = load_issuers(settings.jwt_issuers)
         database = await Database.open(url, size=pool_size or settings.pool_size)
         stack.push_async_callback(database.close)
         await database.require_row_security()
@@ -113,7 +115,7 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
             delivery=delivery,
             encoder=encoder,
             cache=cache,
-            authenticator=Authenticator(database),
+            authenticator=Authenticator(database, issuers),
             searcher=searcher,
             answerer=answerer,
             gateway=gateway,

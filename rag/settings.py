@@ -65,6 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     parse_timeout_s: Seconds = 60.0
     drain_timeout_s: Seconds = 20.0
     metrics_token: Secret | None = None
+    jwt_issuers: Path | None = None
 
     @property
     def embedded(self) -> bool:
@@ -122,7 +123,7 @@ def _read(environment: Mapping[str, str], variable: str) -> str | None:
 def _convert(raw: str, kind: Any, variable: str) -> Any:
     if kind == (Secret | None):
         return Secret(raw)
-    if kind is Path:
+    if kind in {Path, Path | None}:
         return Path(raw).expanduser().resolve()
     try:
         return msgspec.convert(raw, kind, strict=False)

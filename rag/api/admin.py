@@ -1,6 +1,6 @@
 """/v1/admin: tenants and their keys, for operators."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -11,8 +11,9 @@ from msgspec import Meta
 
 from rag.api.access import OPERATOR
 from rag.api.cursors import cut, decode_cursor
-from rag.api.schemas import Cursor, KeyPage, KeyRequest, Limit, NewKey, TenantPage, TenantRequest
+from rag.api.schemas import Cursor, KeyPage, KeyRequest, Limit, NewKey, RotationRequest, TenantPage, TenantRequest
 from rag.domain import Key, Scope, Tenant, TenantId
+from rag.origins import parse_origins
 from rag.store import keys as key_store
 from rag.store import tenants as tenant_store
 from rag.store.database import Database
@@ -106,7 +107,11 @@ async def create_key(slug: FromPath[str], data: JSONBody[KeyRequest], database: 
             groups=data.groups,
             name=data.name,
             expires_at=data.expires_at,
+            origins=data.origins,
+            collections=data.collections,
         )
+        publishable = data.kind == "publishable"
+        secret = await key_store.create_signing_secret(connection, tenant, key_id) if publishable else None
     return NewKey(
         key=key,
         key_id=key_id,
@@ -114,7 +119,44 @@ async def create_key(slug: FromPath[str], data: JSONBody[KeyRequest], database: 
         name=data.name,
         scopes=sorted({scope.value for scope in scopes}),
         groups=sorted(set(data.groups)),
+        origins=list(parse_origins(data.origins)),
+        collections=None if data.collections is None else sorted(set(data.collections)),
         expires_at=data.expires_at,
+        signing_secret=secret,
+    )
+
+
+@post(
+    "/v1/admin/tenants/{slug:str}/keys/{key_id:uuid}/rotate",
+    operation_id="rotateKey",
+    tags=["admin"],
+    summary="Make a key's successor",
+    opt={**OPERATOR, "problems": (409,)},
+)
+async def rotate_key(
+    slug: FromPath[str],
+    key_id: FromPath[UUID],
+    data: JSONBody[RotationRequest],
+    database: NamedDependency[Database],
+) -> NewKey:
+    """Make a key that may do the same; both are valid until the overlap is over, and then the old one ends."""
+    tenant = await _tenant(database, slug)
+    async with database.tenant(tenant) as connection:
+        done = await key_store.rotate_key(connection, tenant, key_id, overlap=timedelta(seconds=data.overlap_s))
+    made = done.made
+    return NewKey(
+        key=done.key,
+        key_id=made.key_id,
+        kind="publishable" if made.kind == "publishable" else "secret",
+        name=made.name,
+        scopes=made.scopes,
+        groups=made.groups,
+        origins=made.origins,
+        collections=made.collections,
+        expires_at=made.expires_at,
+        signing_secret=done.signing_secret,
+        rotated_from=key_id,
+        rotated_from_ends_at=done.ends_at,
     )
 
 
@@ -148,5 +190,6 @@ ROUTES: Final = (
     delete_tenant,
     list_keys,
     create_key,
+    rotate_key,
     revoke_key,
 )

@@ -1,4 +1,8 @@
-"""From the Authorization header, and from nowhere else, to a tenant and a principal."""
+"""From the Authorization header, and from nowhere else, to a tenant and a principal.
+
+A publishable key is public, so it is bound to the browser origins that it lists. An `Origin` header proves a browser,
+not a caller: what sends none is no browser, and is served.
+"""
 
 from typing import Any
 
@@ -8,7 +12,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from rag.api.access import PUBLIC_OPT
-from rag.errors import Unauthenticated
+from rag.api.cors import origins_of
+from rag.errors import Forbidden, Unauthenticated
 from rag.tenancy import Operator, Principal
 
 
@@ -19,13 +24,21 @@ class Authenticate(ASGIMiddleware):
     exclude_opt_key = PUBLIC_OPT
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Put the caller into the scope; raises `Unauthenticated`."""
+        """Put the caller into the scope; raises `Unauthenticated`, and `Forbidden` in a foreign page."""
         identify: Any = scope["litestar_app"].state.services.authenticator.identify
         who: Principal | Operator = await identify(bearer(scope))
         scope["user"] = who
         scope["auth"] = None
         bind_contextvars(tenant=who.slug if isinstance(who, Principal) else None, key_id=str(who.key_id))
+        _check_origin(who, scope)
         await next_app(scope, receive, send)
+
+
+def _check_origin(who: Principal | Operator, scope: Scope) -> None:
+    if not isinstance(who, Principal) or who.kind != "publishable":
+        return
+    if any(origin not in who.origins for origin in origins_of(scope)):
+        raise Forbidden("this key is not for pages of this origin")
 
 
 def bearer(scope: Scope) -> str:

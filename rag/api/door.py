@@ -11,6 +11,7 @@ from litestar import Request
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from rag.api.cors import cors_headers
 from rag.api.paths import routable
 from rag.api.problems import answer_problem
 from rag.api.visits import Visit, begin_visit
@@ -45,7 +46,7 @@ async def admit(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send, *,
     async def speak(message: Message) -> None:
         if message["type"] == "http.response.start":
             visit.status = message["status"]
-            message["headers"] = _with_our_headers(list(message.get("headers", [])), visit)
+            message["headers"] = [*_with_our_headers(list(message.get("headers", [])), visit), *cors_headers(scope)]
         await send(message)
 
     try:

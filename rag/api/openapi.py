@@ -100,7 +100,8 @@ def describe(routes: Iterable[BaseRoute], *, server: str) -> dict[str, Any]:
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key: clo_sk_… (secret), clo_pk_… (publishable), clo_op_… (operator).",
+                    "description": "An API key: clo_sk_… (secret), clo_pk_… (publishable), clo_op_… (operator). Or "
+                    "a JWT: an identity provider's, or a widget token signed for a publishable key.",
                 }
             },
         },

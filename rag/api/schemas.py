@@ -36,6 +36,13 @@ Text = Annotated[str, Meta(min_length=1)]
 Threshold = Annotated[float, Meta(ge=0, le=1, description="Refuse below this confidence; null means the default.")]
 FacetFields = Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(max_length=32)]
 
+Origins = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=300)]],
+    Meta(
+        max_length=50, description="The pages a publishable key works in, such as https://shop.example; none: no page."
+    ),
+]
+
 Limit = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
 Cursor = Annotated[str | None, QueryParameter(max_length=4096, description="The next_cursor of an earlier page.")]
 
@@ -149,10 +156,22 @@ class KeyRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     groups: Groups = []
     name: Annotated[str, Meta(max_length=200)] = ""
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+    origins: Origins = []
+    collections: (
+        Annotated[
+            list[CollectionName],
+            Meta(min_length=1, max_length=50, description="All that there are for a publishable key; null: every one."),
+        ]
+        | None
+    ) = None
 
 
 class NewKey(msgspec.Struct, kw_only=True):
-    """A key that was just made: `key` can be read here and never again."""
+    """A key that was just made: `key` and `signing_secret` can be read here and never again.
+
+    With the signing secret, which a publishable key has, a back end mints widget tokens. A key made by rotation names
+    the one it follows, and when that one ends.
+    """
 
     key: str
     key_id: UUID
@@ -160,7 +179,18 @@ class NewKey(msgspec.Struct, kw_only=True):
     name: str
     scopes: list[str]
     groups: list[str]
+    origins: list[str]
+    collections: list[str] | None
     expires_at: datetime | None
+    signing_secret: str | None = None
+    rotated_from: UUID | None = None
+    rotated_from_ends_at: datetime | None = None
+
+
+class RotationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """How a key gives way to its successor: both are valid until the overlap is over."""
+
+    overlap_s: Annotated[int, Meta(ge=0, le=2_592_000)] = 86_400
 
 
 class Page(msgspec.Struct, Generic[T], kw_only=True):

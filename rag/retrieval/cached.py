@@ -104,8 +104,8 @@ class CachedRetriever:
 def cache_key(principal: Principal, corpus: Corpus, query: Query, ranking: str) -> str:
     """The key of a query's result: the tenant in clear, the rest digested.
 
-    The groups stand beside the sets they open: a set made while a search is under way opens to some who share the
-    sets of before, and not to others.
+    What confines the caller stands in it as it is, since the searcher applies it. The groups stand beside the sets they
+    open: a set made while a search is under way opens to some who share the sets of before, and not to others.
     """
     parts = [
         _FORMAT,
@@ -114,6 +114,7 @@ def cache_key(principal: Principal, corpus: Corpus, query: Query, ranking: str) 
         corpus.space,
         corpus.acl_ids,
         sorted(principal.groups),
+        [principal.collections, principal.filter, principal.max_hits],
         msgspec.structs.replace(query, text=normalise(query.text)),
     ]
     digest = hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()

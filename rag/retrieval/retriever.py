@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rag.domain import ChunkId, Evidence, Hit, Passage, Query, Ranks, SearchResult
 from rag.embedding.base import require_space
 from rag.errors import NotFound
+from rag.retrieval.confinement import confined
 from rag.retrieval.fusion import convex_combination
 from rag.retrieval.query_vectors import QueryVectors
 from rag.store.corpus import CollectionState, Corpus, read_corpus
@@ -66,6 +67,7 @@ class Retriever:
     async def search(self, principal: Principal, query: Query) -> SearchResult:
         """The hits of a query, best first; raises `NotFound` for a collection that the tenant does not have."""
         times: dict[str, float] = {}
+        query = confined(principal, query)
         text = normalise(query.text)
         vector = await self._embed(principal, text, query, times)
         async with self._database.tenant(principal.tenant, snapshot=True, timeout_s=self._timeout_s) as connection:
@@ -73,7 +75,8 @@ class Retriever:
                 corpus = await read_corpus(connection, principal)
             require_space(self._vectors.encoder, space=corpus.space, model=corpus.model, revision=corpus.revision)
             chosen = choose_collections(corpus, query.collections)
-            numbers = None if query.collections is None else [c.collection_id for c in chosen]
+            everywhere = query.collections is None and principal.collections is None
+            numbers = None if everywhere else [c.collection_id for c in chosen]
             scope = SearchScope.of(principal.tenant, corpus, numbers, query.filter)
             languages = {c.language for c in chosen}
             ranking = await self._rank(connection, scope, text, vector, languages, query, times)

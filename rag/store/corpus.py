@@ -46,7 +46,7 @@ class Writing(msgspec.Struct, frozen=True):
 
 
 async def read_corpus(connection: TenantConnection, principal: Principal) -> Corpus:
-    """The corpus as this principal may see it."""
+    """The corpus as this principal may see it: a collection that is not for it is not there."""
     values = {
         "tenant": principal.tenant,
         "groups": list(principal.groups),
@@ -55,7 +55,12 @@ async def read_corpus(connection: TenantConnection, principal: Principal) -> Cor
     row = await (await connection.execute(statement("corpus.state"), values)).fetchone()
     if row is None:
         raise NotFound("the tenant was deleted")
-    return msgspec.convert(row, Corpus)
+    corpus = msgspec.convert(row, Corpus)
+    if principal.collections is None:
+        return corpus
+    return msgspec.structs.replace(
+        corpus, collections=[found for found in corpus.collections if found.name in principal.collections]
+    )
 
 
 async def read_writing(connection: TenantConnection, tenant: TenantId) -> Writing:

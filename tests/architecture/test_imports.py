@@ -26,6 +26,7 @@ DOORS = {
     "tokenizers": {"rag.embedding"},
     "sentence_transformers": {"rag.embedding"},
     "tiktoken": {"rag.tokens"},
+    "jwt": {"rag.jwt"},
     "prometheus_client": {"rag.telemetry"},
     "rich_click": {"ingest.cli", "eval.cli"},
 }
