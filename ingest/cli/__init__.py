@@ -26,7 +26,7 @@ _SHORT: Final = {
     "migrate": "Bring the database schema up to this release.",
     "doctor": "Check the installation and say what to mend, and how.",
     "tenant": "Create, list, show and delete tenants.",
-    "key": "Create, list and revoke API keys.",
+    "key": "Create, list, rotate and revoke API keys.",
     "ingest": "Load files and folders into a tenant's collection.",
     "search": "Search a tenant's documents.",
     "ask": "Ask a question; the answer is cited or refused.",

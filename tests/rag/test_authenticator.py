@@ -96,8 +96,9 @@ async def test_a_deleted_tenants_key_opens_nothing(authenticator, acme):
         await authenticator.identify(key)
 
 
-async def test_what_is_remembered_is_bounded(authenticator, acme, monkeypatch):
+async def test_what_is_remembered_is_bounded(acme, monkeypatch):
     monkeypatch.setattr(module, "_REMEMBERED", 3)
+    authenticator = Authenticator(acme.database)
     keys = [(await new_key(acme))[0] for _ in range(5)]
     for key in keys:
         await authenticator.identify(key)
@@ -112,8 +113,9 @@ async def test_use_is_noted(authenticator, acme):
     assert entry.last_used_at
 
 
-async def test_a_flood_of_invented_keys_drives_no_real_one_out(authenticator, acme, monkeypatch):
+async def test_a_flood_of_invented_keys_drives_no_real_one_out(acme, monkeypatch):
     monkeypatch.setattr(module, "_REMEMBERED", 3)
+    authenticator = Authenticator(acme.database)
     key, _ = await new_key(acme)
     first = await authenticator.identify(key)
     for _ in range(10):

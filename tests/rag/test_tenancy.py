@@ -11,7 +11,7 @@ def principal(absent_id, *groups: str) -> Principal:
 
 
 def test_without_a_group_only_what_is_open_is_read(absent_id):
-    assert Principal.__struct_defaults__ == ((),)
+    assert Principal.__struct_defaults__[0] == ()
     assert not principal(absent_id).reads_all_groups
     assert not principal(absent_id, "staff", "all", "**").reads_all_groups
 

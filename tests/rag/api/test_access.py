@@ -39,6 +39,7 @@ OPEN_TO = {
     ("GET", "/v1/admin/tenants/{slug}/keys"): {"operator"},
     ("POST", "/v1/admin/tenants/{slug}/keys"): {"operator"},
     ("DELETE", "/v1/admin/tenants/{slug}/keys/{key_id}"): {"operator"},
+    ("POST", "/v1/admin/tenants/{slug}/keys/{key_id}/rotate"): {"operator"},
 }
 
 

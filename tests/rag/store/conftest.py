@@ -154,8 +154,9 @@ async def untouched(shared_settings) -> AsyncIterator[Database]:
 def control_statements() -> frozenset[str]:
     """The statements that belong to no tenant: every other one is tried beside a second tenant."""
     return frozenset(
-        "delivery.workers ingest.totals ingest.undelivered keys.authenticate keys.create_operator keys.list_operators "
-        "keys.revoke_operator schema.row_security schema.version tenants.by_slug tenants.create tenants.delete "
+        "delivery.workers ingest.totals ingest.undelivered keys.authenticate keys.authenticate_widget "
+        "keys.create_operator keys.list_operators keys.origin_listed keys.resolve_tenant keys.revoke_operator "
+        "keys.rotate_operator schema.row_security schema.version tenants.by_slug tenants.create tenants.delete "
         "tenants.list".split()
     )
 

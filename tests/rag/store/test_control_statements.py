@@ -13,6 +13,9 @@ from rag.store.statements import STATEMENTS
 from tests.rag.store.conftest import Seed, everything, undone
 
 TENANT = {"tenant_id", "slug", "name", "created_at"}
+AUTHENTICATED = {
+    "key_id", "tenant_id", "slug", "kind", "scopes", "groups", "expires_at", "origins", "collections"
+}  # fmt: skip
 KEY = {"key_id", "kind", "display", "name", "scopes", "groups"}
 
 CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]] = {
@@ -21,15 +24,28 @@ CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]]
     "ingest.totals": (lambda s: {}, {"state", "runs", "oldest_seconds"}),
     "keys.authenticate": (
         lambda s: {"digest": bytes(32)},
-        {"key_id", "tenant_id", "slug", "kind", "scopes", "groups", "expires_at"},
+        AUTHENTICATED,
     ),
+    "keys.authenticate_widget": (lambda s: {"key": s.key}, AUTHENTICATED | {"secret"}),
     "keys.create_operator": (
         lambda s: {"digest": os.urandom(32), "display": "clo_op_", "name": "", "expires_at": None},
         {"key_id"},
     ),
     "keys.list_operators": (
         lambda s: {},
-        KEY | {"created_at", "expires_at", "revoked_at", "last_used_at"},
+        KEY | {"created_at", "expires_at", "revoked_at", "last_used_at", "rotated_from", "rotated_at"},
+    ),
+    "keys.origin_listed": (lambda s: {"origin": "https://shop.example"}, {"listed"}),
+    "keys.resolve_tenant": (lambda s: {"slug": "second"}, {"tenant_id"}),
+    "keys.rotate_operator": (
+        lambda s: {
+            "key": s.key,
+            "digest": os.urandom(32),
+            "display": "clo_op_",
+            "expires_at": None,
+            "ends_at": "2999-01-01",
+        },
+        {"key_id", "ends_at"},
     ),
     "keys.revoke_operator": (lambda s: {"key": s.key}, {"revoked"}),
     "schema.row_security": (lambda s: {}, {"role", "bound"}),
