@@ -165,7 +165,9 @@ async def test_row_security_off_raises_instead_of_showing_all(app, us):
 
 async def test_no_row_can_be_written_for_another_tenant(app, us, them):
     """A copy of each of our own rows, in their name: inserted, and made by an update."""
-    names = [row["name"] for row in await (await app.execute(TENANT_TABLES)).fetchall() if row["name"] not in WRITE_ONLY]
+    names = [
+        row["name"] for row in await (await app.execute(TENANT_TABLES)).fetchall() if row["name"] not in WRITE_ONLY
+    ]
     assert len(names) >= 15
     await app.execute("SELECT set_config('app.tenant_id', %s, true)", [str(us.tenant)])
     for name in names:
