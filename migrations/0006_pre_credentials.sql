@@ -97,19 +97,19 @@ RETURNS TABLE (key_id uuid, ends_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    old cloister.api_keys;
+    retired cloister.api_keys;
 BEGIN
     UPDATE cloister.api_keys k SET rotated_at = now(), expires_at = least(k.expires_at, p_ends_at)
     WHERE k.key_id = p_key AND k.tenant_id IS NULL AND k.rotated_at IS NULL AND k.revoked_at IS NULL
       AND (k.expires_at IS NULL OR k.expires_at > now())
-    RETURNING k.* INTO old;
-    IF old.key_id IS NULL THEN
+    RETURNING k.* INTO retired;
+    IF retired.key_id IS NULL THEN
         RETURN;
     END IF;
     RETURN QUERY
     INSERT INTO cloister.api_keys AS n (tenant_id, kind, digest, display, name, scopes, expires_at, rotated_from)
-    VALUES (NULL, 'operator', p_digest, p_display, old.name, old.scopes, p_expires_at, old.key_id)
-    RETURNING n.key_id, old.expires_at;
+    VALUES (NULL, 'operator', p_digest, p_display, retired.name, retired.scopes, p_expires_at, retired.key_id)
+    RETURNING n.key_id, retired.expires_at;
 END
 $$;
 

@@ -1,13 +1,18 @@
+import time
+from dataclasses import replace
 from uuid import uuid4
 
 import httpx
+import jwt
 import pytest
 from litestar import get
 from litestar.routes import HTTPRoute
 
 from rag.app import create_app
+from rag.authenticator import Authenticator
 from rag.domain import Scope
-from rag.store.keys import create_key
+from rag.issuers import load_issuers
+from rag.store.keys import create_key, create_signing_secret
 
 READ = {"search", "ingest", "manage"}
 WRITE = {"ingest", "manage"}
@@ -74,6 +79,41 @@ def test_every_route_is_in_the_table(services):
         for method in route.methods - {"OPTIONS"}
     }
     assert routed == set(OPEN_TO)
+
+
+@pytest.fixture
+async def widget_token(services, house):
+    """A token signed for a publishable key, with nothing in it that narrows."""
+    async with services.database.tenant(house.tenant) as connection:
+        _, key_id = await create_key(connection, house.tenant, kind="publishable", scopes=[Scope.SEARCH])
+        secret = await create_signing_secret(connection, house.tenant, key_id)
+    now = int(time.time())
+    return jwt.encode({"iat": now, "exp": now + 600}, secret, algorithm="HS256", headers={"kid": str(key_id)})
+
+
+async def test_a_widget_token_goes_where_a_publishable_key_goes(client, widget_token):
+    for (method, template), allowed in OPEN_TO.items():
+        response = await client.call(method, filled(template), key=widget_token)
+        assert (response.status_code != 403) == ("publishable" in allowed), (method, template, response.text)
+
+
+@pytest.mark.parametrize("scope", Scope)
+async def test_a_persons_token_goes_where_its_scopes_say(services, house, tmp_path, scope):
+    (tmp_path / "secret").write_text("s" * 32)
+    (tmp_path / "issuers.toml").write_text(
+        '[[issuers]]\nissuer = "idp"\naudience = "cloister"\nalgorithms = ["HS256"]\ntenants = ["acme"]\n'
+        'scopes = ["search", "answer", "ingest", "manage"]\nkeys = [{secret_file = "secret"}]\n'
+    )
+    issuers = load_issuers(tmp_path / "issuers.toml")
+    trusting = replace(services, authenticator=Authenticator(services.database, issuers))
+    now = int(time.time())
+    claims = {"iss": "idp", "aud": "cloister", "sub": "ann", "tenant": "acme", "iat": now, "exp": now + 600}
+    token = jwt.encode({**claims, "scope": scope.value}, "s" * 32, algorithm="HS256")
+    transport = httpx.ASGITransport(create_app(services=trusting))
+    async with httpx.AsyncClient(transport=transport, base_url="http://cloister.test") as client:
+        for (method, template), allowed in OPEN_TO.items():
+            response = await client.request(method, filled(template), headers={"Authorization": f"Bearer {token}"})
+            assert (response.status_code != 403) == (scope.value in allowed), (method, template, response.text)
 
 
 async def test_a_route_that_says_nothing_is_closed_to_everyone(services, house, operator_key):

@@ -74,6 +74,62 @@ async def test_a_key_is_revoked_in_its_own_tenant_only(client, operator_key, hou
     assert (await client.call("GET", "/v1/jobs", key=house.key)).status_code == 200
 
 
+async def test_a_publishable_key_says_where_and_what_and_gives_its_signing_secret_once(client, operator_key):
+    await make_tenant(client, operator_key, "corp")
+    body = {"kind": "publishable", "origins": ["https://Shop.example:443"], "collections": ["shop", "help"]}
+    made = await make_key(client, operator_key, "corp", **body)
+    assert (made["origins"], made["collections"]) == (["https://shop.example"], ["help", "shop"])
+    assert made["signing_secret"].startswith("clo_ws_")
+    assert len(made["signing_secret"]) >= 43
+    bare = await make_key(client, operator_key, "corp", kind="publishable")
+    assert (bare["origins"], bare["collections"]) == ([], None)
+    assert bare["signing_secret"] != made["signing_secret"]
+    assert (await make_key(client, operator_key, "corp"))["signing_secret"] is None
+    listed = await client.call("GET", f"{PATH}/corp/keys", key=operator_key)
+    assert "clo_ws_" not in listed.text
+    assert "secret" not in {name for found in listed.json()["data"] for name in found}
+    first = listed.json()["data"][0]
+    assert (first["origins"], first["collections"]) == (made["origins"], made["collections"])
+
+
+async def test_a_key_is_rotated(client, operator_key):
+    await make_tenant(client, operator_key, "corp")
+    made = await make_key(client, operator_key, "corp", scopes=["search"], groups=["staff"], name="site")
+    path = f"{PATH}/corp/keys/{made['key_id']}/rotate"
+    response = await client.call("POST", path, key=operator_key, json={})
+    assert response.status_code == 201, response.text
+    successor = response.json()
+    assert set(successor) == set(made)
+    assert (successor["rotated_from"], successor["groups"], successor["name"]) == (made["key_id"], ["staff"], "site")
+    for key in (made["key"], successor["key"]):
+        response = await client.call("POST", "/v1/search", key=key, json={"query": "x"})
+        assert response.status_code == 200
+    await client.problem("POST", path, 409, "conflict", key=operator_key, json={})
+    listed = (await client.call("GET", f"{PATH}/corp/keys", key=operator_key)).json()["data"]
+    assert [found["expires_at"] for found in listed] == [successor["rotated_from_ends_at"], None]
+
+    path = f"{PATH}/corp/keys/{successor['key_id']}/rotate"
+    await client.problem("POST", path, 422, "invalid_input", key=operator_key, json={"overlap_s": -1})
+    await client.problem("POST", path, 422, "invalid_input", key=operator_key, json={"overlap_s": 2_592_001})
+    assert (await client.call("POST", path, key=operator_key, json={"overlap_s": 0})).status_code == 201
+
+
+async def test_a_rotation_without_an_overlap_ends_the_key(client, operator_key):
+    await make_tenant(client, operator_key, "corp")
+    made = await make_key(client, operator_key, "corp", kind="publishable")
+    path = f"{PATH}/corp/keys/{made['key_id']}/rotate"
+    successor = (await client.call("POST", path, key=operator_key, json={"overlap_s": 0})).json()
+    await client.problem("POST", "/v1/search", 401, "unauthenticated", key=made["key"], json={"query": "x"})
+    assert successor["signing_secret"].startswith("clo_ws_")
+
+
+async def test_a_key_is_rotated_in_its_own_tenant_only(client, operator_key, house):
+    await make_tenant(client, operator_key, "corp")
+    for key_id in (house.principal.key_id, uuid4()):
+        path = f"{PATH}/corp/keys/{key_id}/rotate"
+        await client.problem("POST", path, 404, "not_found", key=operator_key, json={})
+
+
 async def test_an_expired_key_opens_nothing(client, operator_key):
     await make_tenant(client, operator_key, "corp")
     made = await make_key(client, operator_key, "corp", expires_at="2020-01-01T00:00:00Z")
@@ -110,6 +166,11 @@ async def test_a_field_that_is_wrong_is_pointed_at(client, operator_key):
         (f"{PATH}/corp/keys", {"groups": [""]}, "/groups/0"),
         (f"{PATH}/corp/keys", {"expires_at": "2030-01-01T00:00:00"}, "/expires_at"),
         (f"{PATH}/corp/keys", {"key": "clo_sk_mine"}, "/key"),
+        (f"{PATH}/corp/keys", {"kind": "publishable", "origins": ["https://a", "null"]}, "/origins/1"),
+        (f"{PATH}/corp/keys", {"kind": "publishable", "collections": []}, "/collections"),
+        (f"{PATH}/corp/keys", {"kind": "publishable", "groups": ["*"]}, "/groups"),
+        (f"{PATH}/corp/keys", {"origins": ["https://a.example"]}, "/origins"),
+        (f"{PATH}/corp/keys", {"collections": ["kb"]}, "/collections"),
     ]
     for path, body, pointer in wrong:
         found = await client.problem("POST", path, 422, "invalid_input", key=operator_key, json=body)
@@ -121,5 +182,6 @@ async def test_a_tenant_that_is_not_there(client, operator_key):
         ("GET", f"{PATH}/none/keys", None),
         ("POST", f"{PATH}/none/keys", {}),
         ("DELETE", f"{PATH}/none/keys/{uuid4()}", None),
+        ("POST", f"{PATH}/none/keys/{uuid4()}/rotate", {}),
     ):
         await client.problem(method, path, 404, "not_found", key=operator_key, json=body)
