@@ -175,3 +175,24 @@ def test_two_runners_at_once_apply_each_once(owner_url):
     with ThreadPoolExecutor(2) as pool:
         assert sorted(pool.map(run, range(2))) == [0, len(ALL)]
     assert ledger(owner_url) == [m.name for m in ALL]
+
+
+# ---------------------------------------------------------------- what was there before
+
+
+def test_a_public_key_of_an_earlier_release_loses_all_groups_and_keeps_its_others(owner_url, tmp_path):
+    for migration in ALL[:5]:
+        (tmp_path / f"{migration.name}.sql").write_text(migration.sql, "utf-8")
+    migrate(owner_url, tmp_path)
+    insert = (
+        "INSERT INTO cloister.api_keys (tenant_id, kind, digest, display, scopes, groups) "
+        "SELECT tenant_id, %s, %s, '', '{search}', %s FROM cloister.tenants"
+    )
+    with psycopg.connect(owner_url) as connection:
+        connection.execute("INSERT INTO cloister.tenants (slug, name) VALUES ('acme', 'Acme')")
+        connection.execute(insert, ["publishable", bytes(32), ["*", "retail"]])
+        connection.execute(insert, ["secret", bytes([1] * 32), ["*"]])
+    migrate(owner_url)
+    with psycopg.connect(owner_url) as connection:
+        rows = connection.execute("SELECT kind, groups, origins, collections FROM cloister.api_keys").fetchall()
+    assert sorted(rows) == [("publishable", ["retail"], [], None), ("secret", ["*"], [], None)]
