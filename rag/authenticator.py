@@ -24,6 +24,10 @@ class Authenticator:
         # Apart, so that a flood of invented keys drives no real one out.
         self._refused: OrderedDict[bytes, tuple[float, Principal | Operator | None]] = OrderedDict()
 
+    def knows(self, key: str) -> bool:
+        """Whether the key was valid when it was last looked up here; nothing is asked, and it may have ended since."""
+        return digest_key(key) in self._known
+
     async def identify(self, key: str) -> Principal | Operator:
         """Whom a key stands for; raises `Unauthenticated` in the same words whatever is wrong with it."""
         digest = digest_key(key)
