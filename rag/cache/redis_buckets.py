@@ -26,12 +26,10 @@ for i, key in ipairs(KEYS) do
         full_at[i] = after[i]
         redis.call('SET', key, string.format('%.0f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1)
     end
-    levels[#levels+1] = wait[i] < 1 and 1 or 0
-    levels[#levels+1] = math.max(0, math.floor((emission * quota - (full_at[i] - now) + 1) / emission))
-    levels[#levels+1] = math.ceil(wait[i])
-    levels[#levels+1] = math.ceil(full_at[i] - now)
+    local left = math.max(0, math.floor((emission * quota - (full_at[i] - now) + 1) / emission))
+    levels[i] = string.format('%.0f %.0f %.0f %.0f', wait[i] < 1 and 1 or 0, left, wait[i], full_at[i] - now)
 end
-return levels
+return table.concat(levels, ' ')
 """
 
 
@@ -45,11 +43,10 @@ class RedisBuckets:
         """The level of each bucket, in order; raises `CacheUnavailable`."""
         arguments = [number for draw in draws for number in _numbers(draw)]
         answer = await self._cache.evaluate(_TAKE, [draw.bucket for draw in draws], arguments)
+        numbers = [int(number) for number in answer.split()]  # one string: of a list each number is read by itself
         return [
             Level(bool(allowed), remaining, wait / 1e6, full / 1e6)
-            for allowed, remaining, wait, full in zip(
-                answer[::4], answer[1::4], answer[2::4], answer[3::4], strict=True
-            )
+            for allowed, remaining, wait, full in zip(*(numbers[i::4] for i in range(4)), strict=True)
         ]
 
 
