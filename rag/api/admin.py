@@ -52,11 +52,11 @@ async def list_tenants(database: NamedDependency[Database], limit: Limit = 20, c
     summary="Make a tenant",
     opt={**_WRITE, **REPLAYED, "problems": (409,), "location": True},
 )
-async def create_tenant(data: JSONBody[TenantRequest], database: NamedDependency[Database]) -> Response[Tenant]:
+async def create_tenant(data: JSONBody[TenantRequest], database: NamedDependency[Database]) -> Response[TenantDetail]:
     """Make a tenant with an empty corpus; it has no key until one is made."""
     async with database.control() as connection:
         made = await tenant_store.create_tenant(connection, data.slug, name=data.name)
-    return Response(made, headers={"Location": f"/v1/admin/tenants/{made.slug}"})
+    return Response(_detail(made, Limits()), headers={"Location": f"/v1/admin/tenants/{made.slug}"})
 
 
 @get("/v1/admin/tenants/{slug:str}", operation_id="getTenant", tags=["admin"], summary="Read a tenant", opt=OPERATOR)

@@ -16,6 +16,7 @@ from rag.cache.base import CacheUnavailable
 from rag.telemetry import LIMIT_CHECKS, log
 
 _KEPT: Final = 100_000
+_SILENCE_S: Final = 60.0  # between two lines that say the same
 
 
 class Draw(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,23 +91,24 @@ class FallingBack:
     def __init__(self, shared: Buckets, local: Buckets) -> None:
         self._shared = shared
         self._local = local
-        self._alone = False
+        self._silent_until = 0.0
 
     async def take(self, draws: Sequence[Draw]) -> list[Level]:
         """The level of each bucket, in order."""
         try:
             levels = await self._shared.take(draws)
-        except CacheUnavailable:
-            self._note(alone=True)
+        except CacheUnavailable as error:
+            self._say(error)
+            LIMIT_CHECKS.labels("local").inc()
             return await self._local.take(draws)
-        self._note(alone=False)
+        LIMIT_CHECKS.labels("shared").inc()
         return levels
 
-    def _note(self, *, alone: bool) -> None:
-        LIMIT_CHECKS.labels("local" if alone else "shared").inc()
-        if alone != self._alone:
-            self._alone = alone
-            log.warning("limits_kept", kept="local" if alone else "shared")
+    def _say(self, error: CacheUnavailable) -> None:
+        now = time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENCE_S
+            log.warning("limits_kept_locally", reason=repr(error.__cause__ or error)[:200])
 
 
 _ROUNDING_S: Final = 1e-6

@@ -51,4 +51,5 @@ class RedisBuckets:
 
 
 def _numbers(draw: Draw) -> tuple[str, int, int, int]:
-    return repr(draw.window_s * 1e6 / draw.quota), draw.quota, draw.units, 0 if draw.look else 1
+    # Plain integers: redis writes a member of an enumeration as its repr.
+    return repr(draw.window_s * 1e6 / draw.quota), int(draw.quota), int(draw.units), 0 if draw.look else 1

@@ -35,7 +35,9 @@ WHERE tenant_id = %(tenant)s AND caller = %(caller)s AND idempotency_key = %(key
 
 -- name: purge
 -- Drop records whose time is over, the oldest first.
-DELETE FROM idempotency_records WHERE tenant_id = %(tenant)s AND (caller, idempotency_key) IN (
-    SELECT e.caller, e.idempotency_key FROM idempotency_records e
-    WHERE e.tenant_id = %(tenant)s AND e.expires_at < now()
-    ORDER BY e.expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED);
+WITH expired AS MATERIALIZED (
+    SELECT caller, idempotency_key FROM idempotency_records
+    WHERE tenant_id = %(tenant)s AND expires_at < now() ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+DELETE FROM idempotency_records r USING expired e
+WHERE r.tenant_id = %(tenant)s AND r.caller = e.caller AND r.idempotency_key = e.idempotency_key;

@@ -127,4 +127,4 @@ async def test_own_buckets_take_over_at_once_and_give_way_again():
             assert (await both.take([ten()]))[0].remaining == left
         shared.here = True
         assert (await both.take([ten()]))[0].remaining == 9
-    assert [(line["event"], line["kept"]) for line in lines] == [("limits_kept", "local"), ("limits_kept", "shared")]
+    assert [(line["event"], line["reason"]) for line in lines] == [("limits_kept_locally", "CacheUnavailable('away')")]

@@ -1,4 +1,5 @@
 import asyncio
+from enum import IntEnum
 from uuid import uuid4
 
 import pytest
@@ -84,6 +85,16 @@ async def test_nothing_is_kept_of_a_full_bucket(buckets, server):
     draw = Draw(bucket=f"limit:{uuid4()}", quota=10, window_s=60, cost=5)
     await buckets.take([draw])
     assert 29_000 < await server.pttl(draw.bucket) <= 30_002
+
+
+class Cost(IntEnum):
+    """A cost as routes name it."""
+
+    READ = 1
+
+
+async def test_a_cost_may_be_named(buckets):
+    assert (await buckets.take([slow(cost=Cost.READ)]))[0].remaining == 9
 
 
 async def test_it_takes_one_command(buckets, server):

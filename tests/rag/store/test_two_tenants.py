@@ -197,7 +197,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "lease_s": 60,
         "kept_s": 60,
     },
-    "idempotency.find": lambda t, s: _kept_reply(t, s),
+    "idempotency.find": _kept_reply,
     "idempotency.finish": lambda t, s: {
         **_kept_reply(t, s),
         "lease": s.request_lease,
@@ -208,7 +208,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "answer": s.answer,
     },
     "idempotency.release": lambda t, s: {**_kept_reply(t, s), "lease": s.request_lease},
-    "idempotency.forget": lambda t, s: _kept_reply(t, s),
+    "idempotency.forget": _kept_reply,
     "idempotency.purge": lambda t, s: {"tenant": t, "limit": 10},
     "ingest.enqueue": lambda t, s: {
         **_document(t, s),
