@@ -36,7 +36,7 @@ class Rates:
         self._unknown_ids = unknown_ids
 
     async def spend(self, who: Principal | Operator, cost: int, *, names_an_id: bool) -> Verdict:
-        """Charge a request; one that names an id is refused too when its key named too many that there are not."""
+        """Charge a request; one that names an id is refused too when its caller named too many that there are not."""
         policies = await self._policies(who, cost)
         if names_an_id and self._unknown_ids:
             policies[UNKNOWN_IDS] = self._unknown(who, look=True)
@@ -53,7 +53,7 @@ class Rates:
         return Verdict([standing for standing in standings if standing.policy != UNKNOWN_IDS], worst)
 
     async def note_unknown_id(self, who: Principal | Operator) -> None:
-        """Count an id that there is not against the key that named it."""
+        """Count an id that there is not against the key, and the user, that named it."""
         if self._unknown_ids:
             await self._buckets.take([self._unknown(who, look=False)])
 
@@ -67,13 +67,13 @@ class Rates:
             "key": (f"{who.key_id}", allowance.key_units),
         }
         if who.user is not None:
-            quotas["user"] = (hashlib.sha256(who.user.encode()).hexdigest(), allowance.user_units)
+            quotas["user"] = (_digest(who.user), allowance.user_units)
         return _draws(f"{who.tenant}", quotas, cost)
 
     def _unknown(self, who: Principal | Operator, *, look: bool) -> Draw:
-        owner = who.tenant if isinstance(who, Principal) else who.key_id
+        owner, user = (who.tenant, who.user or "") if isinstance(who, Principal) else (who.key_id, "")
         return Draw(
-            bucket=_bucket(f"{owner}", "unknown", f"{who.key_id}"),
+            bucket=_bucket(f"{owner}", "unknown", f"{who.key_id}:{_digest(user)}"),
             quota=self._unknown_ids,
             window_s=_WINDOW_S,
             look=look,
@@ -86,6 +86,10 @@ def _draws(owner: str, quotas: dict[str, tuple[str, int]], cost: int) -> dict[st
         for policy, (name, quota) in quotas.items()
         if quota
     }
+
+
+def _digest(user: str) -> str:
+    return hashlib.sha256(user.encode()).hexdigest()
 
 
 def _bucket(owner: str, policy: str, name: str) -> str:
