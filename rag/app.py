@@ -23,11 +23,15 @@ from rag.api import (
     swagger,
 )
 from rag.api.access import check_access
+from rag.api.addresses import Proxies
 from rag.api.auth import Authenticate
 from rag.api.body import StrictJson
 from rag.api.cors import Preflight
 from rag.api.dependencies import PROVIDED
 from rag.api.door import admit
+from rag.api.idempotency import Idempotency
+from rag.api.lanes import KeepToLane
+from rag.api.limits import RateLimit
 from rag.api.parameters import check_parameters
 from rag.api.paths import RestoredSegments
 from rag.api.problems import answer_problem
@@ -79,7 +83,14 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
     uploads = Router("/", route_handlers=documents.ROUTES, request_max_body_size=_upload_bytes(used))
     application = Application(
         route_handlers=[*handlers, uploads],
-        middleware=[Preflight(), Authenticate(), RestoredSegments()],
+        middleware=[
+            Preflight(),
+            Authenticate(Proxies(used.trusted_proxies)),
+            RateLimit(),
+            KeepToLane(),
+            Idempotency(),
+            RestoredSegments(),
+        ],
         guards=[check_access, check_parameters],
         dependencies=PROVIDED,
         dto=StrictJson,

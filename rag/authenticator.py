@@ -42,6 +42,11 @@ class Authenticator:
         self._noted: Remembered[UUID, None] = Remembered(_REMEMBERED)
         self._origins: Remembered[str, bool] = Remembered(_REMEMBERED)
 
+    def knows(self, credential: str) -> bool:
+        """Whether it was valid when it was last looked up here; nothing is asked, and it may have ended since."""
+        digest = _token_digest(credential) if "." in credential else digest_key(credential)
+        return digest is not None and digest in self._known
+
     async def identify(self, credential: str) -> Principal | Operator:
         """Whom a key or a token stands for; raises `Unauthenticated`.
 
@@ -81,7 +86,7 @@ class Authenticator:
         return who
 
     async def _of_token(self, token: str) -> Principal | Operator:
-        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        digest = _token_digest(token)
         if found := self._known.get(digest):
             return found[1]
         try:
@@ -145,6 +150,10 @@ class Authenticator:
             raise Unauthenticated("the token is not valid")
         self._widget_keys.keep(key_id, key, now + _TRUST_SECONDS)
         return key, now + _TRUST_SECONDS
+
+
+def _token_digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _key_id(hint: Hint) -> UUID:

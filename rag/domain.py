@@ -38,6 +38,18 @@ class Tenant(msgspec.Struct, frozen=True):
     chunks: int = 0
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant may use: units a minute in all, by each key and by each user, and requests at a time.
+
+    None is the installation's default, 0 is no limit.
+    """
+
+    tenant_units: int | None = None
+    key_units: int | None = None
+    user_units: int | None = None
+    concurrency: int | None = None
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """A credential's record; the key itself is shown once, when it is made, and is not in here.
 

@@ -11,7 +11,12 @@ CloisterError
 │   ├── Forbidden                 a valid credential that may not do this
 │   ├── NotFound                  absent, or another tenant's: the two are answered alike
 │   ├── MethodNotAllowed          the path exists, the method does not
-│   └── Conflict                  the state of the thing forbids this
+│   ├── Conflict                  the state of the thing forbids this
+│   ├── RequestInProgress         the same Idempotency-Key is at work: carries `retry_after`
+│   ├── KeyReused                 the same Idempotency-Key came with another request
+│   └── RateLimited               a limit is used up: carries `retry_after` in seconds
+│       ├── TooManyAtOnce         too many requests of the tenant are under way
+│       └── TooManyFailures       too many invalid keys from an address, or unknown ids from a key
 ├── Unavailable                   transient: try again after `retry_after` seconds
 │   ├── DatabaseUnavailable
 │   ├── WriteConflict             two writes met; one of them may be tried again
@@ -129,6 +134,54 @@ class Conflict(Refused):
     code = "conflict"
     status = 409
     title = "Conflict"
+
+
+class RequestInProgress(Refused):
+    """A request with the same Idempotency-Key is under way; `retry_after` is in seconds."""
+
+    code = "request_in_progress"
+    status = 409
+    title = "Request in progress"
+    transient = True
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class KeyReused(Refused):
+    """The Idempotency-Key came before with another request."""
+
+    code = "idempotency_key_reused"
+    status = 422
+    title = "Idempotency-Key reused"
+
+
+class RateLimited(Refused):
+    """A limit of the tenant, the key or the user is used up; `retry_after` is in seconds."""
+
+    code = "rate_limited"
+    status = 429
+    title = "Rate limited"
+    transient = True
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class TooManyAtOnce(RateLimited):
+    """Too many requests of the tenant are under way."""
+
+    code = "too_many_at_once"
+    title = "Too many requests at once"
+
+
+class TooManyFailures(RateLimited):
+    """Too many invalid keys came from this address, or this key asked for too many things that do not exist."""
+
+    code = "too_many_failures"
+    title = "Too many failures"
 
 
 class Unavailable(CloisterError):

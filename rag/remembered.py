@@ -19,6 +19,10 @@ class Remembered(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: K) -> bool:
+        """Whether something is known of a key, or was a moment ago."""
+        return key in self._entries
+
     def get(self, key: K) -> tuple[float, V] | None:
         """The value and the monotonic time it ends at; None when there is none, or no more."""
         found = self._entries.get(key)

@@ -10,12 +10,17 @@ import msgspec
 
 from rag.authenticator import Authenticator
 from rag.cache.base import Cache, NullCache
+from rag.cache.buckets import Buckets, FallingBack, LocalBuckets
 from rag.embedding.base import Embedder
 from rag.errors import CloisterError, SetupError
 from rag.gateway.base import Gateway
 from rag.gateway.extractive import ExtractiveGateway
 from rag.generation.answerer import Answerer
 from rag.issuers import load_issuers
+from rag.limits.allowances import Allowances, default_allowance, three_quarters
+from rag.limits.lanes import Lanes
+from rag.limits.rates import Rates
+from rag.limits.strangers import Strangers
 from rag.retrieval.base import Searcher
 from rag.retrieval.cached import CachedRetriever
 from rag.retrieval.query_vectors import QueryVectors
@@ -39,6 +44,10 @@ class Services:
     encoder: Embedder
     cache: Cache
     authenticator: Authenticator
+    allowances: Allowances
+    rates: Rates
+    lanes: Lanes
+    strangers: Strangers
     searcher: Searcher
     answerer: Answerer
     gateway: Gateway
@@ -100,6 +109,9 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
         stack.push_async_callback(encoder.close)
         cache = open_cache(settings)
         stack.push_async_callback(cache.close)
+        buckets = _buckets(cache)
+        allowances = Allowances(database, default_allowance(settings))
+        lanes = Lanes()
         vectors = QueryVectors(encoder)
         retriever = Retriever(
             database, vectors, dense_weight=settings.dense_weight, timeout_s=settings.request_timeout_s
@@ -116,6 +128,15 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
             encoder=encoder,
             cache=cache,
             authenticator=Authenticator(database, issuers),
+            allowances=allowances,
+            rates=Rates(buckets, allowances, unknown_ids=settings.limit_unknown_ids),
+            lanes=lanes,
+            strangers=Strangers(
+                buckets,
+                lanes,
+                invalid_keys=settings.limit_invalid_keys,
+                at_a_time=three_quarters(settings.pool_size),
+            ),
             searcher=searcher,
             answerer=answerer,
             gateway=gateway,
@@ -131,6 +152,14 @@ def open_encoder(settings: Settings) -> Embedder:
     from rag.embedding.sentence_transformer import SentenceTransformerEncoder
 
     return SentenceTransformerEncoder.open(Path(settings.encoder))
+
+
+def _buckets(cache: Cache) -> Buckets:
+    from rag.cache.redis import RedisCache
+    from rag.cache.redis_buckets import RedisBuckets
+
+    local = LocalBuckets()
+    return FallingBack(RedisBuckets(cache), local) if isinstance(cache, RedisCache) else local
 
 
 def open_cache(settings: Settings) -> Cache:

@@ -15,6 +15,7 @@ from msgspec import Meta
 from rag.errors import SetupError
 
 Positive = Annotated[int, Meta(ge=1)]
+Quota = Annotated[int, Meta(ge=0, le=10_000_000)]  # 0: no limit
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -66,6 +67,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_s: Seconds = 20.0
     metrics_token: Secret | None = None
     jwt_issuers: Path | None = None
+    limit_tenant_units: Quota = 300_000
+    limit_key_units: Quota = 150_000
+    limit_user_units: Quota = 30_000
+    limit_invalid_keys: Quota = 300
+    limit_unknown_ids: Quota = 1_000
+    tenant_concurrency: Quota | None = None
+    trusted_proxies: str | None = None
 
     @property
     def embedded(self) -> bool:

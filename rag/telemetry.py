@@ -37,6 +37,18 @@ CACHE_LOOKUPS: Final = Counter(
 ANSWERS: Final = Counter(
     "cloister_answers_total", "Answers given, by outcome or refusal code.", ("outcome",), registry=REGISTRY
 )
+LIMITED: Final = Counter(
+    "cloister_limited_total", "Requests refused by a limit, by kind of limit.", ("kind",), registry=REGISTRY
+)
+LIMIT_CHECKS: Final = Counter(
+    "cloister_limit_checks_total", "Looks at rate limits, by where they are kept.", ("kept",), registry=REGISTRY
+)
+IDEMPOTENT: Final = Counter(
+    "cloister_idempotent_requests_total",
+    "Requests with an Idempotency-Key, by outcome.",
+    ("outcome",),
+    registry=REGISTRY,
+)
 LEAKS_CAUGHT: Final = Counter(
     "cloister_leaks_caught_total",
     "Ids that a search leg named and row-level security did not let through. Anything but 0 is an alarm.",

@@ -75,6 +75,7 @@ def settings(servers: EmbeddedServers, template: str, data_dir: Path) -> Iterato
         migration_database_url=Secret(in_database(servers.owner_url, name)),
         redis_url=Secret(servers.redis_url or ""),
         pool_size=4,
+        limit_invalid_keys=1_000_000,  # every test comes from one address to one Valkey
     )
     with psycopg.connect(servers.admin_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,16 +1,32 @@
 """`cloister tenant`."""
 
+from typing import Any
+
+import msgspec
 import rich_click as click
 
 from ingest.cli.session import find_tenant, json_option, print_json, print_table, say, with_database
-from rag.domain import Tenant
+from rag.domain import Limits, Tenant
 from rag.store import tenants
 from rag.store.database import Database
+from rag.store.limits import change_limits, read_limits
+
+
+class _Quota(click.ParamType[int | str]):
+    """A whole number from 0 on, or the word 'default'."""
+
+    name = "N|default"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        return "default" if value == "default" else click.IntRange(0, 10_000_000).convert(value, param, ctx)
+
+
+QUOTA = _Quota()
 
 
 @click.group()
 def tenant() -> None:
-    """Create, list, show and delete tenants."""
+    """Create, list, show and delete tenants, and set their limits."""
 
 
 @tenant.command()
@@ -84,6 +100,31 @@ def delete(slug: str, yes: bool, as_json: bool) -> None:
         print_json({"deleted": slug})
     else:
         say(f"deleted {slug}")
+
+
+@tenant.command()
+@click.argument("slug")
+@click.option("--tenant-units", type=QUOTA, help="Units a minute of the whole tenant.")
+@click.option("--key-units", type=QUOTA, help="Units a minute of each key.")
+@click.option("--user-units", type=QUOTA, help="Units a minute of each user of a token.")
+@click.option("--concurrency", type=QUOTA, help="Requests at a time, in each API process.")
+@json_option
+def limits(slug: str, as_json: bool, **options: int | str | None) -> None:
+    """Show a tenant's own limits, or change them: a number, 0 for no limit, or 'default'."""
+    change = {name: None if value == "default" else int(value) for name, value in options.items() if value is not None}
+
+    async def work(database: Database) -> Limits:
+        found = await find_tenant(database, slug)
+        async with database.tenant(found) as connection:
+            if change:
+                return await change_limits(connection, found, change)
+            return await read_limits(connection, found)
+
+    own = msgspec.structs.asdict(with_database(work))
+    if as_json:
+        print_json(own)
+    else:
+        print_table(["limit", "value"], [[name, "default" if value is None else value] for name, value in own.items()])
 
 
 def _print(found: list[Tenant]) -> None:

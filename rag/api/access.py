@@ -1,5 +1,6 @@
 """Who may call what: each route says it in its `opt`, and a route that says nothing is closed to everyone."""
 
+from enum import IntEnum
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -14,9 +15,19 @@ PUBLIC: Final[dict[str, Any]] = {PUBLIC_OPT: True}
 OPERATOR: Final[dict[str, Any]] = {"operator": True}
 
 
-def allow(*scopes: Scope, publishable: bool = False) -> dict[str, Any]:
+class Cost(IntEnum):
+    """Units that a call costs, of those that a tenant, a key and a user have each minute."""
+
+    READ = 1
+    SEARCH = 5
+    WRITE = 10
+    ANSWER = 25
+    BULK = 50
+
+
+def allow(*scopes: Scope, publishable: bool = False, cost: Cost = Cost.READ) -> dict[str, Any]:
     """Open a route to a tenant's secret keys with any of these scopes, and to publishable ones if it says so."""
-    return {"scopes": scopes, "publishable": publishable}
+    return {"scopes": scopes, "publishable": publishable, "cost": cost}
 
 
 def check_access(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -4,20 +4,35 @@ from datetime import datetime, timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
-from litestar import Response, delete, get, post
+import msgspec
+from litestar import Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
-from rag.api.access import OPERATOR
+from rag.api.access import OPERATOR, Cost
 from rag.api.cursors import cut, decode_cursor
-from rag.api.schemas import Cursor, KeyPage, KeyRequest, Limit, NewKey, RotationRequest, TenantPage, TenantRequest
-from rag.domain import Key, Scope, Tenant, TenantId
+from rag.api.idempotency import REPLAYED, SHOWN_ONCE
+from rag.api.schemas import (
+    Cursor,
+    KeyPage,
+    KeyRequest,
+    Limit,
+    NewKey,
+    RotationRequest,
+    TenantDetail,
+    TenantPage,
+    TenantPatch,
+    TenantRequest,
+)
+from rag.domain import Key, Limits, Scope, Tenant, TenantId
 from rag.origins import parse_origins
 from rag.store import keys as key_store
+from rag.store import limits as limit_store
 from rag.store import tenants as tenant_store
 from rag.store.database import Database
 
+_WRITE: Final = {**OPERATOR, "cost": Cost.WRITE}
 _DEFAULT_SCOPES: Final = {"secret": [Scope.SEARCH, Scope.ANSWER], "publishable": [Scope.SEARCH]}
 
 
@@ -37,20 +52,38 @@ async def list_tenants(database: NamedDependency[Database], limit: Limit = 20, c
     operation_id="createTenant",
     tags=["admin"],
     summary="Make a tenant",
-    opt={**OPERATOR, "problems": (409,), "location": True},
+    opt={**_WRITE, **REPLAYED, "problems": (409,), "location": True},
 )
-async def create_tenant(data: JSONBody[TenantRequest], database: NamedDependency[Database]) -> Response[Tenant]:
+async def create_tenant(data: JSONBody[TenantRequest], database: NamedDependency[Database]) -> Response[TenantDetail]:
     """Make a tenant with an empty corpus; it has no key until one is made."""
     async with database.control() as connection:
         made = await tenant_store.create_tenant(connection, data.slug, name=data.name)
-    return Response(made, headers={"Location": f"/v1/admin/tenants/{made.slug}"})
+    return Response(_detail(made, Limits()), headers={"Location": f"/v1/admin/tenants/{made.slug}"})
 
 
 @get("/v1/admin/tenants/{slug:str}", operation_id="getTenant", tags=["admin"], summary="Read a tenant", opt=OPERATOR)
-async def get_tenant(slug: FromPath[str], database: NamedDependency[Database]) -> Tenant:
-    """The tenant with its counts."""
-    async with database.control() as connection:
-        return await tenant_store.tenant_by_slug(connection, slug)
+async def get_tenant(slug: FromPath[str], database: NamedDependency[Database]) -> TenantDetail:
+    """The tenant with its counts and its limits; a limit of null is the installation's default, 0 is none."""
+    found = await _find(database, slug)
+    async with database.tenant(TenantId(found.tenant_id)) as connection:
+        return _detail(found, await limit_store.read_limits(connection, TenantId(found.tenant_id)))
+
+
+@patch(
+    "/v1/admin/tenants/{slug:str}",
+    operation_id="changeTenant",
+    tags=["admin"],
+    summary="Change a tenant's limits",
+    opt=_WRITE,
+)
+async def change_tenant(
+    slug: FromPath[str], data: JSONBody[TenantPatch], database: NamedDependency[Database]
+) -> TenantDetail:
+    """Change the limits that are given; null goes back to the default, 0 is no limit. It holds within 5 seconds."""
+    found = await _find(database, slug)
+    change = msgspec.to_builtins(data.limits) if data.limits else {}
+    async with database.tenant(TenantId(found.tenant_id)) as connection:
+        return _detail(found, await limit_store.change_limits(connection, TenantId(found.tenant_id), change))
 
 
 @delete(
@@ -58,7 +91,7 @@ async def get_tenant(slug: FromPath[str], database: NamedDependency[Database]) -
     operation_id="deleteTenant",
     tags=["admin"],
     summary="Delete a tenant and all that is its own",
-    opt=OPERATOR,
+    opt=_WRITE,
 )
 async def delete_tenant(slug: FromPath[str], database: NamedDependency[Database]) -> None:
     """Remove the tenant, its documents, keys, jobs and answers."""
@@ -92,7 +125,7 @@ async def list_keys(
     operation_id="createKey",
     tags=["admin"],
     summary="Make a key of a tenant",
-    opt=OPERATOR,
+    opt={**_WRITE, **SHOWN_ONCE},
 )
 async def create_key(slug: FromPath[str], data: JSONBody[KeyRequest], database: NamedDependency[Database]) -> NewKey:
     """Make a key; this answer is the only place where it can be read."""
@@ -165,7 +198,7 @@ async def rotate_key(
     operation_id="revokeKey",
     tags=["admin"],
     summary="Revoke a key",
-    opt=OPERATOR,
+    opt=_WRITE,
 )
 async def revoke_key(slug: FromPath[str], key_id: FromPath[UUID], database: NamedDependency[Database]) -> None:
     """End the key; every process refuses it within 5 seconds."""
@@ -175,8 +208,16 @@ async def revoke_key(slug: FromPath[str], key_id: FromPath[UUID], database: Name
 
 
 async def _tenant(database: Database, slug: str) -> TenantId:
+    return TenantId((await _find(database, slug)).tenant_id)
+
+
+async def _find(database: Database, slug: str) -> Tenant:
     async with database.control() as connection:
-        return TenantId((await tenant_store.tenant_by_slug(connection, slug)).tenant_id)
+        return await tenant_store.tenant_by_slug(connection, slug)
+
+
+def _detail(found: Tenant, limits: Limits) -> TenantDetail:
+    return TenantDetail(**msgspec.structs.asdict(found), limits=limits)
 
 
 def _order(key: Key) -> tuple[datetime, UUID]:
@@ -187,6 +228,7 @@ ROUTES: Final = (
     list_tenants,
     create_tenant,
     get_tenant,
+    change_tenant,
     delete_tenant,
     list_keys,
     create_key,

@@ -7,7 +7,8 @@ from litestar import Request, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from rag.api.access import allow
+from rag.api.access import Cost, allow
+from rag.api.idempotency import REPLAYED
 from rag.api.schemas import AnswerRequest
 from rag.api.search import compiled
 from rag.api.visits import visit_of
@@ -22,7 +23,7 @@ from rag.tenancy import Principal
     operation_id="createAnswer",
     tags=["answers"],
     summary="Answer a question from the documents, or refuse",
-    opt={**allow(Scope.ANSWER), "problems": (404,)},
+    opt={**allow(Scope.ANSWER, cost=Cost.ANSWER), **REPLAYED, "problems": (404,)},
 )
 async def create_answer(
     data: JSONBody[AnswerRequest],
@@ -31,14 +32,17 @@ async def create_answer(
     answerer: NamedDependency[Answerer],
 ) -> Answer:
     """An answer whose every sentence is cited, or a refusal with the nearest sources; both are a 200."""
-    return await answerer.answer(
+    visit = visit_of(request.scope)
+    answer = await answerer.answer(
         principal,
         question=data.question,
         collections=None if data.collections is None else tuple(data.collections),
         filter=compiled(data.filters),
         max_citations=data.max_citations,
-        request_id=visit_of(request.scope).request_id,
+        request_id=visit.request_id,
     )
+    visit.answer = answer.id
+    return answer
 
 
 @get(

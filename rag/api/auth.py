@@ -12,6 +12,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from rag.api.access import PUBLIC_OPT
+from rag.api.addresses import Proxies
 from rag.api.cors import origins_of
 from rag.errors import Forbidden, Unauthenticated
 from rag.tenancy import Operator, Principal
@@ -23,10 +24,21 @@ class Authenticate(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
     exclude_opt_key = PUBLIC_OPT
 
+    def __init__(self, proxies: Proxies) -> None:
+        self._proxies = proxies
+
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        """Put the caller into the scope; raises `Unauthenticated`, and `Forbidden` in a foreign page."""
-        identify: Any = scope["litestar_app"].state.services.authenticator.identify
-        who: Principal | Operator = await identify(bearer(scope))
+        """Put the caller into the scope.
+
+        Raises `Unauthenticated`, `TooManyFailures` before the key is looked up, and `Forbidden` in a foreign page.
+        """
+        services: Any = scope["litestar_app"].state.services
+        token = bearer(scope)
+        if services.authenticator.knows(token):
+            who: Principal | Operator = await services.authenticator.identify(token)
+        else:
+            async with services.strangers.attempt(self._proxies.client(scope)):
+                who = await services.authenticator.identify(token)
         scope["user"] = who
         scope["auth"] = None
         bind_contextvars(tenant=who.slug if isinstance(who, Principal) else None, key_id=str(who.key_id))

@@ -6,8 +6,9 @@ from litestar import Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from rag.api.access import allow
+from rag.api.access import Cost, allow
 from rag.api.cursors import cut, decode_cursor
+from rag.api.idempotency import REPLAYED
 from rag.api.schemas import CollectionPage, CollectionPatch, CollectionRequest, Cursor, Limit
 from rag.domain import Collection, Scope
 from rag.store import collections as store
@@ -16,7 +17,7 @@ from rag.tenancy import Principal
 
 _DELETE_SECONDS: Final = 120.0  # its documents go with it
 _READ: Final = allow(Scope.SEARCH, Scope.INGEST, Scope.MANAGE)
-_WRITE: Final = allow(Scope.INGEST, Scope.MANAGE)
+_WRITE: Final = allow(Scope.INGEST, Scope.MANAGE, cost=Cost.WRITE)
 
 
 @get(
@@ -45,7 +46,7 @@ async def list_collections(
     operation_id="createCollection",
     tags=["collections"],
     summary="Make a collection",
-    opt={**_WRITE, "problems": (409,), "location": True},
+    opt={**_WRITE, **REPLAYED, "problems": (409,), "location": True},
 )
 async def create_collection(
     data: JSONBody[CollectionRequest], principal: NamedDependency[Principal], database: NamedDependency[Database]

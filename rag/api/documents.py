@@ -6,7 +6,7 @@ from litestar import Request, Response, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from rag.api.access import allow
+from rag.api.access import Cost, allow
 from rag.api.cursors import cut, decode_cursor
 from rag.api.schemas import Cursor, DocumentPage, Limit, VersionPage
 from rag.api.submissions import read_submission
@@ -20,7 +20,7 @@ from rag.tenancy import Principal
 
 _BEYOND: Final = 2**31 - 1  # no version is numbered as high
 _READ: Final = allow(Scope.SEARCH, Scope.INGEST, Scope.MANAGE)
-_WRITE: Final = allow(Scope.INGEST)
+_WRITE: Final = allow(Scope.INGEST, cost=Cost.WRITE)
 
 
 @put(

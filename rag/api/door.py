@@ -91,6 +91,7 @@ def _reference(scope: HTTPScope) -> str:
 def _with_our_headers(headers: list[tuple[bytes, bytes]], visit: Visit) -> list[tuple[bytes, bytes]]:
     there = {name.lower() for name, _ in headers}
     headers.extend((name, value) for name, value in _HEADERS if name not in there)
+    headers.extend(visit.headers)
     headers.append((b"x-request-id", visit.request_id.encode("ascii")))
     return headers
 

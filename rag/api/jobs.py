@@ -9,8 +9,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from msgspec import Meta
 
-from rag.api.access import allow
+from rag.api.access import Cost, allow
 from rag.api.cursors import cut, decode_cursor
+from rag.api.idempotency import REPLAYED
 from rag.api.schemas import Cursor, JobPage, Limit
 from rag.domain import Job, JobState, Scope
 from rag.store import ingestion as store
@@ -18,6 +19,7 @@ from rag.store.database import Database
 from rag.tenancy import Principal
 
 _OPEN: Final = allow(Scope.INGEST, Scope.MANAGE)
+_CHANGE: Final = {**allow(Scope.INGEST, Scope.MANAGE, cost=Cost.WRITE), **REPLAYED, "problems": (409,)}
 
 
 @get("/v1/jobs", operation_id="listJobs", tags=["jobs"], summary="List jobs", opt=_OPEN)
@@ -51,7 +53,7 @@ async def get_job(
     operation_id="retryJob",
     tags=["jobs"],
     summary="Queue a dead or cancelled job again",
-    opt={**_OPEN, "problems": (409,)},
+    opt=_CHANGE,
 )
 async def retry_job(
     job_id: FromPath[UUID],
@@ -70,7 +72,7 @@ async def retry_job(
     operation_id="cancelJob",
     tags=["jobs"],
     summary="Cancel a job that has not ended",
-    opt={**_OPEN, "problems": (409,)},
+    opt=_CHANGE,
 )
 async def cancel_job(
     job_id: FromPath[UUID], principal: NamedDependency[Principal], database: NamedDependency[Database]

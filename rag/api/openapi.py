@@ -19,6 +19,7 @@ from litestar.typing import FieldDefinition
 
 from rag.api.access import PUBLIC, PUBLIC_OPT
 from rag.api.body import JSON
+from rag.api.idempotency import OPT
 from rag.api.parameters import query_fields
 from rag.api.problems import MEDIA_TYPE, Problem
 from rag.api.schemas import DocumentRequest
@@ -28,6 +29,9 @@ from rag.store.ingestion import Receipt
 
 _REFS: Final = "#/components/schemas/{name}"
 _REQUEST_ID: Final = {"X-Request-ID": {"$ref": "#/components/headers/RequestId"}}
+_RATE_LIMITS: Final = {
+    name: {"$ref": f"#/components/headers/{name.replace('-', '')}"} for name in ("RateLimit", "RateLimit-Policy")
+}
 _TAGS: Final = {
     "search": "Passages for a query.",
     "answers": "Cited answers, or refusals.",
@@ -94,7 +98,15 @@ def describe(routes: Iterable[BaseRoute], *, server: str) -> dict[str, Any]:
             "schemas": components,
             "responses": {_name(status): _problem(status) for status in _PROBLEMS},
             "headers": {
-                "RequestId": {"schema": {"type": "string"}, "description": "Yours if it was sane, else a new one."}
+                "RequestId": {"schema": {"type": "string"}, "description": "Yours if it was sane, else a new one."},
+                "RateLimit": {
+                    "schema": {"type": "string"},
+                    "description": "Units left (r) and seconds until all are back (t), for each policy.",
+                },
+                "RateLimitPolicy": {
+                    "schema": {"type": "string"},
+                    "description": "Units (q) in a window of seconds (w), for each policy.",
+                },
             },
             "securitySchemes": {
                 "bearer": {
@@ -125,7 +137,7 @@ def _schemas(handlers: Iterable[HTTPRouteHandler]) -> tuple[dict[Any, Any], dict
 
 
 def _operation(route: HTTPRoute, handler: HTTPRouteHandler, schemas: dict[Any, Any]) -> dict[str, Any]:
-    parameters = [*_path_parameters(route), *_query_parameters(handler)]
+    parameters = [*_path_parameters(route), *_query_parameters(handler), *_header_parameters(handler)]
     body = _body(handler, schemas)
     described: dict[str, Any] = {
         "operationId": handler.operation_id,
@@ -170,6 +182,17 @@ def _query_parameters(handler: HTTPRouteHandler) -> Iterator[dict[str, Any]]:
         }
 
 
+def _header_parameters(handler: HTTPRouteHandler) -> Iterator[dict[str, Any]]:
+    if handler.opt.get(OPT) in {"replayed", "shown once"}:
+        yield {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "The same request with the same key, within a day, is answered again and not done again.",
+            "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+        }
+
+
 def _query_schema(field: FieldDefinition, described: QueryParameter) -> dict[str, Any]:
     given = [inner.annotation for inner in field.inner_types if not inner.is_none_type]
     bounds = {
@@ -196,7 +219,8 @@ def _answers(handler: HTTPRouteHandler, schemas: dict[Any, Any]) -> dict[str, An
         content = {str(handler.media_type): {"schema": {"type": "string"}}}
     elif kind is not None:
         content = {JSON: {"schema": schemas[kind]}}
-    answer: dict[str, Any] = {"description": HTTPStatus(handler.status_code).phrase, "headers": dict(_REQUEST_ID)}
+    headers = _REQUEST_ID if handler.opt.get(PUBLIC_OPT) else {**_REQUEST_ID, **_RATE_LIMITS}
+    answer: dict[str, Any] = {"description": HTTPStatus(handler.status_code).phrase, "headers": headers}
     if content:
         answer["content"] = content
     answers = {str(handler.status_code): answer}
@@ -204,27 +228,29 @@ def _answers(handler: HTTPRouteHandler, schemas: dict[Any, Any]) -> dict[str, An
         answers = {"200": {**answer, "description": "Unchanged; it serves already"}, **answers}
     if handler.opt.get("location"):
         location = {"Location": {"schema": {"type": "string", "format": "uri-reference"}}}
-        answers[str(handler.status_code)] = {**answer, "headers": {**_REQUEST_ID, **location}}
+        answers[str(handler.status_code)] = {**answer, "headers": {**headers, **location}}
     return answers
 
 
-_PROBLEMS: Final = (400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503)
+_PROBLEMS: Final = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503)
 
 
 def _errors(handler: HTTPRouteHandler, parameters: list[dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
     statuses: set[int] = {500, 503, *handler.opt.get("problems", ())}
     if not handler.opt.get(PUBLIC_OPT):
-        statuses |= {401, 403, 422}
+        statuses |= {401, 403, 422, 429}
     if any(parameter["in"] == "path" for parameter in parameters):
         statuses |= {404, 422}
+    if handler.opt.get(OPT) in {"replayed", "shown once"}:
+        statuses.add(409)
     if body:
         statuses |= {400, 408, 413, 415, 422}
     return {str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in sorted(statuses)}
 
 
 def _problem(status: int) -> dict[str, Any]:
-    headers: dict[str, Any] = dict(_REQUEST_ID)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    headers: dict[str, Any] = {**_REQUEST_ID, **(_RATE_LIMITS if status == HTTPStatus.TOO_MANY_REQUESTS else {})}
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         headers["Retry-After"] = {"schema": {"type": "integer"}, "description": "Seconds."}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = {"schema": {"type": "string"}}

@@ -15,7 +15,9 @@ from rag.errors import (
     MalformedBody,
     MethodNotAllowed,
     NotFound,
+    RateLimited,
     Refused,
+    RequestInProgress,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -121,6 +123,6 @@ def _headers(known: CloisterError, error: Exception) -> dict[str, str]:
         headers |= {name.title(): value for name, value in error.headers.items() if name.lower() == "allow"}
     if isinstance(known, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="cloister"'
-    if isinstance(known, Unavailable):
+    if isinstance(known, Unavailable | RateLimited | RequestInProgress):
         headers["Retry-After"] = str(max(1, math.ceil(known.retry_after)))
     return headers

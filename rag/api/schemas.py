@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, UnsetType
 
 from rag.api.pointers import depth, outsized
-from rag.domain import CacheStatus, Collection, Document, DocumentVersion, Hit, Job, Key, Mode, Scope, Tenant
+from rag.domain import CacheStatus, Collection, Document, DocumentVersion, Hit, Job, Key, Limits, Mode, Scope, Tenant
 from rag.errors import InvalidInput
 
 T = TypeVar("T")
@@ -146,6 +146,30 @@ class TenantRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     slug: Annotated[str, Meta(extra_json_schema={"pattern": "^[a-z0-9][a-z0-9-]{0,62}$"})]
     name: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+
+
+Quota = Annotated[int, Meta(ge=0, le=10_000_000)] | None
+
+
+class LimitsPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Limits to change: units a minute, and requests at a time. Null goes back to the default, 0 is no limit."""
+
+    tenant_units: Quota | UnsetType = UNSET
+    key_units: Quota | UnsetType = UNSET
+    user_units: Quota | UnsetType = UNSET
+    concurrency: Quota | UnsetType = UNSET
+
+
+class TenantPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What to change of a tenant; what is left out stays."""
+
+    limits: LimitsPatch | UnsetType = UNSET
+
+
+class TenantDetail(Tenant, frozen=True, kw_only=True):
+    """A tenant with its own limits."""
+
+    limits: Limits
 
 
 class KeyRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

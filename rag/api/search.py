@@ -8,7 +8,8 @@ from litestar import post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, SkipValidation
 
-from rag.api.access import allow
+from rag.api.access import Cost, allow
+from rag.api.idempotency import EXEMPT
 from rag.api.schemas import SearchRequest, SearchResponse
 from rag.domain import Query, Scope
 from rag.errors import Forbidden
@@ -23,7 +24,7 @@ from rag.tenancy import Principal
     operation_id="search",
     tags=["search"],
     summary="Find the passages nearest to a query",
-    opt={**allow(Scope.SEARCH, publishable=True), "problems": (403, 404)},
+    opt={**allow(Scope.SEARCH, publishable=True, cost=Cost.SEARCH), **EXEMPT, "problems": (403, 404)},
 )
 async def search(
     data: JSONBody[SearchRequest],

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -9,7 +10,10 @@ _KEY: Final = "cloister.visit"
 
 
 class Visit(msgspec.Struct, kw_only=True):
-    """What is known of a request from its first byte; `heard`: its body is in. `code` is `ok` until it goes wrong."""
+    """What is known of a request from its first byte; `heard`: its body is in. `code` is `ok` until it goes wrong.
+
+    `headers` go out with the answer whatever becomes of it; `answer` is the kept answer that the response shows.
+    """
 
     request_id: str
     path: str
@@ -17,6 +21,8 @@ class Visit(msgspec.Struct, kw_only=True):
     status: int = 0
     heard: bool = False
     gone: bool = False
+    headers: list[tuple[bytes, bytes]] = []
+    answer: UUID | None = None
 
 
 def begin_visit(scope: Any, visit: Visit) -> None:

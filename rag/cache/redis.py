@@ -1,12 +1,13 @@
 """The cache in Valkey or Redis: short timeouts, and a breaker that stops asking one that is gone."""
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from rag.cache.base import CacheUnavailable
@@ -32,6 +33,7 @@ class RedisCache:
         )
         self._redis: Redis = Redis.from_pool(pool)
         self._max_value_bytes = max_value_bytes
+        self._scripts: dict[str, AsyncScript] = {}
         self._failures = 0
         self._closed_until = 0.0
 
@@ -44,6 +46,13 @@ class RedisCache:
         """Keep a value unless it is over the size bound; raises `CacheUnavailable`."""
         if len(value) <= self._max_value_bytes:
             await self._ask(lambda: self._redis.set(key, value, ex=ttl_s))
+
+    async def evaluate(self, script: str, keys: Sequence[str], arguments: Sequence[int | str]) -> Any:
+        """What a Lua script gives back, run as one step; raises `CacheUnavailable`."""
+        loaded = self._scripts.get(script)
+        if loaded is None:
+            loaded = self._scripts[script] = self._redis.register_script(script)
+        return await self._ask(lambda: loaded(keys=list(keys), args=list(arguments)))
 
     async def ping(self) -> None:
         """Raise `CacheUnavailable` unless the server answers."""

@@ -128,6 +128,17 @@ async def test_use_is_noted(authenticator, acme):
     assert entry.last_used_at
 
 
+async def test_a_key_that_was_valid_here_is_known(authenticator, acme):
+    key, _ = await new_key(acme)
+    assert not authenticator.knows(key)
+    await authenticator.identify(key)
+    assert authenticator.knows(key)
+    for other in (generate_key("secret"), "nonsense"):
+        with pytest.raises(Unauthenticated):
+            await authenticator.identify(other)
+        assert not authenticator.knows(other)
+
+
 async def test_a_flood_of_invented_keys_drives_no_real_one_out(acme, monkeypatch):
     monkeypatch.setattr(module, "_REMEMBERED", 3)
     authenticator = Authenticator(acme.database)

@@ -40,6 +40,7 @@ OPEN_TO = {
     ("GET", "/v1/admin/tenants"): {"operator"},
     ("POST", "/v1/admin/tenants"): {"operator"},
     ("GET", "/v1/admin/tenants/{slug}"): {"operator"},
+    ("PATCH", "/v1/admin/tenants/{slug}"): {"operator"},
     ("DELETE", "/v1/admin/tenants/{slug}"): {"operator"},
     ("GET", "/v1/admin/tenants/{slug}/keys"): {"operator"},
     ("POST", "/v1/admin/tenants/{slug}/keys"): {"operator"},

@@ -27,6 +27,33 @@ async def test_a_tenant_is_made_read_and_deleted(client, operator_key):
         await client.problem(method, f"{PATH}/corp", 404, "not_found", key=operator_key)
 
 
+async def test_a_tenants_limits_are_changed_one_by_one(client, operator_key):
+    await make_tenant(client, operator_key, "corp")
+    none = {"tenant_units": None, "key_units": None, "user_units": None, "concurrency": None}
+
+    async def change(**limits):
+        response = await client.call("PATCH", f"{PATH}/corp", key=operator_key, json={"limits": limits})
+        assert response.status_code == 200, response.text
+        assert response.json() == (await client.call("GET", f"{PATH}/corp", key=operator_key)).json()
+        return response.json()["limits"]
+
+    assert await change() == none
+    assert await change(key_units=6000, concurrency=0) == {**none, "key_units": 6000, "concurrency": 0}
+    assert await change(key_units=None, user_units=5) == {**none, "concurrency": 0, "user_units": 5}
+    empty = await client.call("PATCH", f"{PATH}/corp", key=operator_key, json={})
+    assert empty.json()["limits"]["user_units"] == 5
+
+
+async def test_limits_that_are_none_are_refused(client, operator_key, house):
+    for field, value in (("key_units", -1), ("key_units", 10_000_001), ("key_units", "9"), ("units", 1)):
+        body = {"limits": {field: value}}
+        found = await client.problem("PATCH", f"{PATH}/{house.slug}", 422, "invalid_input", key=operator_key, json=body)
+        assert found["errors"][0]["pointer"] == f"/limits/{field}"
+    body = {"limits": {"key_units": 1}}
+    await client.problem("PATCH", f"{PATH}/nobody", 404, "not_found", key=operator_key, json=body)
+    await client.problem("PATCH", f"{PATH}/{house.slug}", 403, "forbidden", key=house.key, json=body)
+
+
 async def test_a_deleted_tenants_key_opens_nothing(client, operator_key, services):
     await make_tenant(client, operator_key, "corp")
     key = (await make_key(client, operator_key, "corp"))["key"]

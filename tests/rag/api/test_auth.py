@@ -1,9 +1,15 @@
+import asyncio
+
+import httpx
+import msgspec
 import pytest
 from litestar.routes import HTTPRoute
 
 from rag.app import create_app
 from rag.keys import generate_key
+from rag.services import open_services
 from rag.store.keys import revoke_key
+from tests.rag.api.conftest import Client
 
 PUBLIC = {
     "/health/live",
@@ -102,3 +108,55 @@ async def test_the_tenant_is_the_keys_whatever_the_request_says(client, house, o
     await client.problem(
         "POST", "/v1/search?tenant=acme", 422, "invalid_input", key=other.key, json={"query": "zebrafork"}
     )
+
+
+@pytest.fixture
+async def wary(settings):
+    """Calls an application that bears three invalid keys a minute from an address, behind a proxy at 10.0.0.1."""
+    # Without Valkey: one that is late now and then would let three more through.
+    used = msgspec.structs.replace(settings, limit_invalid_keys=3, trusted_proxies="10.0.0.1", redis_url=None)
+    async with open_services(used) as services:
+        transport = httpx.ASGITransport(create_app(services=services), client=("10.0.0.1", 4711))
+        async with Client(transport=transport, base_url="http://cloister.test") as client:
+            client.services = services
+            yield client
+
+
+async def guess(client, address, key=None):
+    headers = {"X-Forwarded-For": address}
+    return await client.call("GET", "/v1/jobs", key=key or generate_key("secret"), headers=headers)
+
+
+async def test_who_tries_many_keys_is_refused_before_the_database_is_asked(wary):
+    guesser = "192.0.2.1"
+    for key in (None, "clo_sk_nonsense", None):
+        assert (await guess(wary, guesser, key)).status_code == 401
+    refused = await guess(wary, guesser)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_failures")
+    assert int(refused.headers["retry-after"]) >= 1
+    await wary.services.database.close()
+    assert (await guess(wary, guesser)).status_code == 429
+
+
+async def test_a_flood_of_invalid_keys_locks_no_good_one_out(wary, house):
+    guesser, elsewhere = "192.0.2.1", "192.0.2.2"
+    seen = house.search_key
+    assert (await wary.call("POST", "/v1/search", key=seen, json={"query": "x"})).status_code == 200
+    found = [response.status_code for response in await asyncio.gather(*(guess(wary, guesser) for _ in range(30)))]
+    assert found.count(401) == 3
+    assert found.count(429) == 27
+    assert (await guess(wary, elsewhere, house.key)).status_code == 200
+    body = {"json": {"query": "x"}, "headers": {"X-Forwarded-For": guesser}}
+    assert (await wary.call("POST", "/v1/search", key=seen, **body)).status_code == 200
+
+
+async def test_no_key_at_all_is_no_guess(wary):
+    visitor = "192.0.2.1"
+    for _ in range(10):
+        assert (await wary.call("GET", "/v1/jobs", headers={"X-Forwarded-For": visitor})).status_code == 401
+
+
+async def test_good_keys_from_one_address_are_not_counted(wary, house, other):
+    office = "192.0.2.1"
+    for key in (house.key, house.search_key, other.key, other.search_key, house.publishable_key):
+        assert (await guess(wary, office, key)).status_code in {200, 403}

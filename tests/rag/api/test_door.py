@@ -67,7 +67,9 @@ async def test_the_line_names_the_route_and_never_the_path(client, house):
         await client.call("GET", "/v1/collections/kb/documents/patient-4711", key=house.key)
         await client.call("GET", "/somewhere/patient-4711")
         await client.call("GET", "/v1/jobs")
-    seen = [(line["route"], line["status"], line["outcome"], line["tenant"]) for line in lines]
+    seen = [
+        (line["route"], line["status"], line["outcome"], line["tenant"]) for line in lines if line["event"] == "request"
+    ]
     assert seen == [
         ("/v1/collections/{collection}/documents/{external_id}", 404, "not_found", "acme"),
         ("unmatched", 404, "not_found", None),
@@ -126,7 +128,7 @@ async def test_a_caller_that_goes_away_while_sending_is_not_an_error_of_ours(ser
     }
     with capture_logs() as lines:
         await app(scope, receive, send)
-    assert [(line["event"], line["outcome"]) for line in lines] == [("request", "malformed_body")]
+    assert [line["outcome"] for line in lines if line["event"] == "request"] == ["malformed_body"]
 
 
 async def test_a_body_that_never_ends_is_not_waited_for(services, house):

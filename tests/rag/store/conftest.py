@@ -24,8 +24,10 @@ from rag.store.collections import create_collection
 from rag.store.corpus import Corpus, read_corpus, refresh_statistics
 from rag.store.database import Connection, Database
 from rag.store.delivery import delivery_app
+from rag.store.idempotency import Attempt, Reply, claim, finish
 from rag.store.ingestion import fail
 from rag.store.keys import create_key
+from rag.store.limits import change_limits
 from rag.store.statements import statement
 
 _NUMBER = count()
@@ -53,6 +55,8 @@ class Seed(NamedTuple):
     succeeded: UUID
     answer: UUID
     key: UUID
+    caller: bytes  # was answered under the key that is its canary, and long ago under another
+    request_lease: UUID
 
     @property
     def ids(self) -> set[str]:
@@ -193,6 +197,9 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
             space="minilm_l6_v2",
             passages=[{"text": canary}],
         )
+        caller = os.urandom(32)
+        request_lease = await _answered_request(connection, tenant, caller, canary, answer.id)
+        await change_limits(connection, tenant, {"key_units": len(canary)})
         bare_chunk = await _bare_chunk(connection, tenant, bare.document_id, corpus)
         rows = await (await connection.execute("SELECT chunk_id, content_sha256 FROM chunks")).fetchall()
     return Seed(
@@ -213,7 +220,18 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
         succeeded=served.job_id,
         answer=answer.id,
         key=key,
+        caller=caller,
+        request_lease=request_lease,
     )
+
+
+async def _answered_request(connection, tenant: TenantId, caller: bytes, key: str, answer: UUID) -> UUID:
+    attempt = Attempt(tenant=tenant, caller=caller, key=key, fingerprint=bytes(32))
+    lease = await claim(connection, attempt, None)
+    await finish(connection, attempt, lease, Reply(status=200, body=key.encode(), answer=answer))
+    values = {"tenant": tenant, "caller": caller, "key": f"{key} of old", "fingerprint": bytes(32), "lease": uuid4()}
+    await connection.execute(statement("idempotency.claim"), {**values, "lease_s": -60, "kept_s": -60})
+    return lease
 
 
 def _answer(canary: str, document: UUID) -> Answer:
@@ -291,6 +309,8 @@ def _ghost() -> Seed:
         succeeded=uuid4(),
         answer=uuid4(),
         key=uuid4(),
+        caller=os.urandom(32),
+        request_lease=uuid4(),
     )
 
 

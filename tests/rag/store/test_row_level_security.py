@@ -20,6 +20,7 @@ DEFINERS = {  # each runs with its owner's rights: add one here only with a test
     "create_operator_key",
     "create_tenant",
     "delete_tenant",
+    "forget_requests",
     "ingest_backlog",
     "lexical_candidates",
     "undelivered_runs",

@@ -66,6 +66,10 @@ def _legs(tenant: UUID, seed: Seed) -> dict[str, Any]:
     return {"tenant": tenant, "vector": VECTOR, "collections": None, "acl": ACLS, "chunks": seed.chunks}
 
 
+def _kept_reply(tenant: UUID, seed: Seed) -> dict[str, Any]:
+    return {"tenant": tenant, "caller": seed.caller, "key": seed.canary}
+
+
 # Statement -> its parameters, of a tenant's id and of the seed that every other id is taken from.
 TENANT_STATEMENTS: dict[str, Parameters] = {
     "answers.keep": lambda t, s: {
@@ -185,6 +189,27 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     },
     "documents.add_version": lambda t, s: {**_document(t, s), "version": 9, "text": "x", "sha256": SHA, "title": "x"},
     "documents.intern_acl": lambda t, s: {"tenant": t, "groups": ["staff"], "digest": SHA},
+    "idempotency.claim": lambda t, s: {
+        **_kept_reply(t, s),
+        "key": "new",
+        "fingerprint": SHA,
+        "lease": uuid4(),
+        "lease_s": 60,
+        "kept_s": 60,
+    },
+    "idempotency.find": _kept_reply,
+    "idempotency.finish": lambda t, s: {
+        **_kept_reply(t, s),
+        "lease": s.request_lease,
+        "status": 200,
+        "media_type": None,
+        "location": None,
+        "body": b"x",
+        "answer": s.answer,
+    },
+    "idempotency.release": lambda t, s: {**_kept_reply(t, s), "lease": s.request_lease},
+    "idempotency.forget": _kept_reply,
+    "idempotency.purge": lambda t, s: {"tenant": t, "limit": 10},
     "ingest.enqueue": lambda t, s: {
         **_document(t, s),
         "collection_id": s.collection,
@@ -240,6 +265,8 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     "keys.note_use": lambda t, s: {"tenant": t, "key": s.key},
     "keys.retire": lambda t, s: {"tenant": t, "key": s.key, "ends_at": "2999-01-01"},
     "keys.revoke": lambda t, s: {"tenant": t, "key": s.key},
+    "limits.get": lambda t, s: {"tenant": t},
+    "limits.change": lambda t, s: {"tenant": t, "limits": Jsonb({"key_units": 1})},
     "search.lexical_plan": lambda t, s: {
         "tenant": t,
         "query": f"brake {s.word}",
