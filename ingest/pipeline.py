@@ -105,7 +105,7 @@ class _Attempt:
             raise SetupError(f"the space '{writing.space}' holds chunks of version {writing.chunker_version}")
         vectors = await self._timed("embedding", lambda: self._embed(chunked.chunks, writing.space))
         version = new_version(parsed, chunked, vectors, title)
-        await self._timed("writing", lambda: self._write(version))
+        await self._timed("writing", lambda: self._write(version, writing.space))
 
     async def _timed(self, name: str, work: Callable[[], Awaitable[T]]) -> T:
         self._stage = name
@@ -138,9 +138,11 @@ class _Attempt:
             vectors[batch] = await self._tools.encoder.embed([chunks[i].embedded_text for i in batch])
         return vectors
 
-    async def _write(self, version: NewVersion) -> None:
+    async def _write(self, version: NewVersion, space: str) -> None:
         async with self._tools.database.tenant(self._tenant, timeout_s=120) as connection:
             writing = await read_writing(connection, self._tenant)
+            if writing.space != space:
+                raise InterruptedDocument("the tenant was moved to another embedding space meanwhile")
             await bring_into_service(connection, self._tenant, self._run, version, writing)
 
     async def end_as_cancelled(self, reason: Conflict) -> None:

@@ -12,6 +12,8 @@ from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSe
 from rag.api import (
     admin,
     answers,
+    approvals,
+    audit,
     catalogue,
     collections,
     documents,
@@ -20,6 +22,7 @@ from rag.api import (
     metrics,
     openapi,
     search,
+    spaces,
     swagger,
 )
 from rag.api.access import check_access
@@ -35,11 +38,27 @@ from rag.api.limits import RateLimit
 from rag.api.parameters import check_parameters
 from rag.api.paths import RestoredSegments
 from rag.api.problems import answer_problem
+from rag.audit import Act, Detail, Event
 from rag.services import Services, open_services
 from rag.settings import Settings, load_settings
-from rag.telemetry import configure_logging
+from rag.store.audit import record
+from rag.telemetry import configure_logging, log
 
-_MODULES: Final = (search, answers, collections, jobs, admin, health, metrics, catalogue, openapi, swagger)
+_MODULES: Final = (
+    search,
+    answers,
+    collections,
+    jobs,
+    admin,
+    approvals,
+    audit,
+    spaces,
+    health,
+    metrics,
+    catalogue,
+    openapi,
+    swagger,
+)
 _FORM_FIELDS: Final = 16
 
 
@@ -76,6 +95,7 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         async with open_services(used) as opened:
             app.state.services = opened
+            await _announce(opened)
             yield
 
     handlers = [route for module in _MODULES for route in module.ROUTES]
@@ -106,6 +126,17 @@ def create_app(settings: Settings | None = None, *, services: Services | None = 
     )
     application.body_timeout_s = used.body_timeout_s
     return application
+
+
+async def _announce(services: Services) -> None:
+    """Leave in the trail under which rules this process serves."""
+    settings = services.settings
+    mode = "required" if settings.approvals_required else "off"
+    if mode == "off":
+        log.warning("approvals_off", says="one operator alone can do a privileged act; see CLOISTER_APPROVALS")
+    rules: dict[str, Detail] = {"approvals": mode, "refusal_threshold": str(settings.refusal_threshold)}
+    async with services.database.control() as connection:
+        await record(connection, None, Event(act=Act.SERVICE_START, detail=rules))
 
 
 def _upload_bytes(settings: Settings) -> int:

@@ -12,6 +12,7 @@ CloisterError
 │   ├── NotFound                  absent, or another tenant's: the two are answered alike
 │   ├── MethodNotAllowed          the path exists, the method does not
 │   ├── Conflict                  the state of the thing forbids this
+│   ├── ApprovalRequired          another operator has to grant it first: carries the approval's id
 │   ├── RequestInProgress         the same Idempotency-Key is at work: carries `retry_after`
 │   ├── KeyReused                 the same Idempotency-Key came with another request
 │   └── RateLimited               a limit is used up: carries `retry_after` in seconds
@@ -29,6 +30,7 @@ CloisterError
 """
 
 from typing import ClassVar
+from uuid import UUID
 
 
 class CloisterError(Exception):
@@ -134,6 +136,22 @@ class Conflict(Refused):
     code = "conflict"
     status = 409
     title = "Conflict"
+
+
+class ApprovalRequired(Refused):
+    """Another operator has to grant the act first; `approval` is the request, `asked` whether it was just made.
+
+    A transaction that `asked` ends is kept: nothing was written in it but the request.
+    """
+
+    code = "approval_required"
+    status = 409
+    title = "Approval required"
+
+    def __init__(self, message: str, *, approval: UUID | None = None, asked: bool = False) -> None:
+        super().__init__(message)
+        self.approval = approval
+        self.asked = asked
 
 
 class RequestInProgress(Refused):

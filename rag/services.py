@@ -28,6 +28,7 @@ from rag.retrieval.retriever import Retriever
 from rag.settings import Secret, Settings
 from rag.store.database import Database
 from rag.store.delivery import Delivery, delivery_app
+from rag.store.incidents import Incidents
 from rag.store.migrate import newest_migration
 from rag.telemetry import log
 
@@ -40,6 +41,7 @@ class Services:
 
     settings: Settings
     database: Database
+    incidents: Incidents
     delivery: Delivery
     encoder: Embedder
     cache: Cache
@@ -87,6 +89,7 @@ def with_embedded_servers(settings: Settings, *, app_url: str, owner_url: str, r
         settings,
         database_url=Secret(app_url),
         migration_database_url=Secret(owner_url),
+        approvals=settings.approvals or "off",  # one machine, one operator
         redis_url=Secret(redis_url) if redis_url else None,
     )
 
@@ -103,6 +106,9 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
         database = await Database.open(url, size=pool_size or settings.pool_size)
         stack.push_async_callback(database.close)
         await database.require_row_security()
+        incidents = Incidents(database)
+        incidents.open()
+        stack.push_async_callback(incidents.close)
         delivery = delivery_app(url)
         await stack.enter_async_context(delivery.open_async())
         encoder = open_encoder(settings)
@@ -114,16 +120,26 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
         lanes = Lanes()
         vectors = QueryVectors(encoder)
         retriever = Retriever(
-            database, vectors, dense_weight=settings.dense_weight, timeout_s=settings.request_timeout_s
+            database,
+            vectors,
+            dense_weight=settings.dense_weight,
+            timeout_s=settings.request_timeout_s,
+            incidents=incidents,
         )
         searcher = CachedRetriever(
-            retriever, database, cache, ttl_s=settings.cache_ttl_s, ranking=f"{settings.dense_weight}"
+            retriever,
+            database,
+            cache,
+            ttl_s=settings.cache_ttl_s,
+            ranking=f"{settings.dense_weight}",
+            incidents=incidents,
         )
         gateway = ExtractiveGateway()
         answerer = Answerer(searcher, database, vectors, gateway, refusal_threshold=settings.refusal_threshold)
         yield Services(
             settings=settings,
             database=database,
+            incidents=incidents,
             delivery=delivery,
             encoder=encoder,
             cache=cache,

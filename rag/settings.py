@@ -74,11 +74,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limit_unknown_ids: Quota = 1_000
     tenant_concurrency: Quota | None = None
     trusted_proxies: str | None = None
+    approvals: Literal["required", "off"] | None = None
 
     @property
     def embedded(self) -> bool:
         """Whether this machine runs its own PostgreSQL and Valkey."""
         return self.database_url is None
+
+    @property
+    def approvals_required(self) -> bool:
+        """Whether another operator has to grant a privileged act: by default wherever the database is not embedded."""
+        return not self.embedded if self.approvals is None else self.approvals == "required"
 
     def secret(self, name: str) -> str:
         """The revealed value of a secret setting that must be there."""

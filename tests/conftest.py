@@ -76,6 +76,7 @@ def settings(servers: EmbeddedServers, template: str, data_dir: Path) -> Iterato
         redis_url=Secret(servers.redis_url or ""),
         pool_size=4,
         limit_invalid_keys=1_000_000,  # every test comes from one address to one Valkey
+        approvals="off",  # one operator, as on one machine; what requires them says so
     )
     with psycopg.connect(servers.admin_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

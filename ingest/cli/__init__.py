@@ -18,6 +18,9 @@ _COMMANDS: Final = {
     "search": ("ingest.cli.query", "search"),
     "ask": ("ingest.cli.query", "ask"),
     "jobs": ("ingest.cli.jobs", "jobs"),
+    "space": ("ingest.cli.spaces", "space"),
+    "approval": ("ingest.cli.approvals", "approval"),
+    "audit": ("ingest.cli.audit", "audit"),
 }
 _SHORT: Final = {
     "up": "Run everything on this machine: PostgreSQL, Valkey, the API and a worker.",
@@ -31,6 +34,9 @@ _SHORT: Final = {
     "search": "Search a tenant's documents.",
     "ask": "Ask a question; the answer is cited or refused.",
     "jobs": "List, show, retry and cancel ingestion jobs.",
+    "space": "List embedding spaces, and make one the active one.",
+    "approval": "List, grant and deny requests for privileged acts.",
+    "audit": "Verify and export the audit trail.",
     "eval": "Measure retrieval on your own data.",
 }
 
@@ -74,10 +80,12 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; an error of ours is a sentence on stderr and exit code 1, never a traceback."""
-    from rag.errors import CloisterError
+    from rag.errors import ApprovalRequired, CloisterError
 
     try:
         cli(prog_name="cloister")
     except CloisterError as error:
         click.echo(f"error: {error.message}", err=True)
+        if isinstance(error, ApprovalRequired) and error.approval:
+            click.echo(f"approval: {error.approval}", err=True)
         raise SystemExit(1) from error

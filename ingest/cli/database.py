@@ -32,6 +32,7 @@ def doctor(as_json: bool) -> None:
             "migrations": _migrations,
             "services": _services,
             "encoder": _encoder,
+            "approvals": _approvals,
         }
         found = {name: _verdict(check, settings) for name, check in checks.items()}
     if as_json:
@@ -98,3 +99,9 @@ def _encoder(settings: Settings) -> str:
         return f"{encoder.model}, {len(vector)} dimensions, build {encoder.fingerprint}"
 
     return asyncio.run(look())
+
+
+def _approvals(settings: Settings) -> str:
+    if settings.approvals_required:
+        return "required: another operator has to grant a privileged act"
+    return "OFF: one operator alone can delete a tenant or loosen a setting (CLOISTER_APPROVALS=required changes that)"

@@ -3,6 +3,7 @@
 import rich_click as click
 
 from ingest.cli.session import ready_settings
+from rag.settings import Settings
 
 
 @click.command()
@@ -43,7 +44,6 @@ def worker(until_idle: bool) -> None:
 
     from ingest.worker import work, yield_to_others
     from rag.services import open_services
-    from rag.settings import Settings
     from rag.telemetry import configure_logging
 
     async def run(settings: Settings) -> None:
@@ -56,8 +56,8 @@ def worker(until_idle: bool) -> None:
         asyncio.run(run(settings))
 
 
-def environment_of(settings: object) -> dict[str, str]:
-    """The connection settings as the environment variables that a child process reads."""
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The connection settings, and what follows from them, as the environment variables that a child process reads."""
     from rag.settings import ENVIRONMENT, Secret
 
     found = {}
@@ -65,4 +65,6 @@ def environment_of(settings: object) -> dict[str, str]:
         value = getattr(settings, field)
         if isinstance(value, Secret):
             found[ENVIRONMENT[field]] = value.reveal()
+    if settings.approvals:
+        found[ENVIRONMENT["approvals"]] = settings.approvals
     return found

@@ -1,6 +1,7 @@
 """What a command runs in: the settings, the servers they need, one event loop."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -9,9 +10,12 @@ from uuid import UUID
 import msgspec
 import rich_click as click
 
+from ingest.cli.identity import actor_at_hand
+from rag.audit import Act, Event, Resource
 from rag.domain import Scope, TenantId
 from rag.services import Services, open_services, with_embedded_servers
 from rag.settings import Settings, load_settings
+from rag.store.audit import record
 from rag.store.database import Database
 from rag.store.tenants import tenant_by_slug
 from rag.telemetry import configure_logging
@@ -19,7 +23,7 @@ from rag.tenancy import ALL_GROUPS, Principal
 
 T = TypeVar("T")
 
-_PROSE = {"reason", "what to do"}
+_PROSE = {"reason", "what to do", "arguments"}
 _LEAST_WIDTH = 160
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -49,11 +53,16 @@ def ready_settings(*, migrated: bool = True) -> Iterator[Settings]:
 
 def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
     """Run a piece of work that needs the database and nothing else."""
+    return with_settings(lambda database, _: work(database))
+
+
+def with_settings(work: Callable[[Database, Settings], Awaitable[T]]) -> T:
+    """Run a piece of work that needs the database and how the installation is set up."""
 
     async def run(settings: Settings) -> T:
         database = await Database.open(settings.secret("database_url"), size=2)
         try:
-            return await work(database)
+            return await work(database.acting_for(await actor_at_hand(database)), settings)
         finally:
             await database.close()
 
@@ -66,7 +75,8 @@ def with_services(work: Callable[[Services], Awaitable[T]]) -> T:
 
     async def run(settings: Settings) -> T:
         async with open_services(settings) as services:
-            return await work(services)
+            database = services.database.acting_for(await actor_at_hand(services.database))
+            return await work(dataclasses.replace(services, database=database))
 
     with ready_settings() as settings:
         return asyncio.run(run(settings))
@@ -82,6 +92,8 @@ async def find_tenant(database: Database, slug: str) -> TenantId:
 async def operator_of(database: Database, slug: str) -> AsyncIterator[Principal]:
     """Whoever can open the database may read all of a tenant: the command line's own principal."""
     tenant = await find_tenant(database, slug)
+    async with database.tenant(tenant) as connection:
+        await record(connection, tenant, Event(act=Act.TENANT_READ, resource=Resource("tenant", str(tenant), slug)))
     yield Principal(
         tenant=tenant,
         slug=slug,

@@ -1,13 +1,17 @@
 """`cloister tenant`."""
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import rich_click as click
 
-from ingest.cli.session import find_tenant, json_option, print_json, print_table, say, with_database
+from ingest.cli.identity import approval_option, operator_option
+from ingest.cli.session import find_tenant, json_option, print_json, print_table, say, with_database, with_settings
 from rag.domain import Limits, Tenant
+from rag.settings import Settings
 from rag.store import tenants
+from rag.store.approvals import require_approval
 from rag.store.database import Database
 from rag.store.limits import change_limits, read_limits
 
@@ -84,18 +88,24 @@ def show(slug: str, as_json: bool) -> None:
 @tenant.command()
 @click.argument("slug")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@approval_option
+@operator_option
 @json_option
-def delete(slug: str, yes: bool, as_json: bool) -> None:
-    """Delete a tenant with all its documents, keys, answers and jobs."""
+def delete(slug: str, yes: bool, approval: UUID | None, as_json: bool) -> None:
+    """Delete a tenant with all its documents, keys, answers and jobs; its audit trail stays."""
     if not yes:
         click.confirm(f"Delete '{slug}' and everything it holds? This cannot be undone", abort=True, err=True)
 
-    async def work(database: Database) -> None:
+    async def work(database: Database, settings: Settings) -> None:
         found = await find_tenant(database, slug)
+        act = tenants.deletion(found)
         async with database.control() as connection:
+            await require_approval(
+                connection, act, by=database.by, approval=approval, required=settings.approvals_required
+            )
             await tenants.delete_tenant(connection, found)
 
-    with_database(work)
+    with_settings(work)
     if as_json:
         print_json({"deleted": slug})
     else:

@@ -14,6 +14,7 @@ from rag.api.access import OPERATOR, Cost
 from rag.api.cursors import cut, decode_cursor
 from rag.api.idempotency import REPLAYED, SHOWN_ONCE
 from rag.api.schemas import (
+    ApprovalId,
     Cursor,
     KeyPage,
     KeyRequest,
@@ -27,9 +28,11 @@ from rag.api.schemas import (
 )
 from rag.domain import Key, Limits, Scope, Tenant, TenantId
 from rag.origins import parse_origins
+from rag.settings import Settings
 from rag.store import keys as key_store
 from rag.store import limits as limit_store
 from rag.store import tenants as tenant_store
+from rag.store.approvals import require_approval
 from rag.store.database import Database
 
 _WRITE: Final = {**OPERATOR, "cost": Cost.WRITE}
@@ -91,13 +94,20 @@ async def change_tenant(
     operation_id="deleteTenant",
     tags=["admin"],
     summary="Delete a tenant and all that is its own",
-    opt=_WRITE,
+    opt={**_WRITE, "problems": (409,)},
 )
-async def delete_tenant(slug: FromPath[str], database: NamedDependency[Database]) -> None:
-    """Remove the tenant, its documents, keys, jobs and answers."""
+async def delete_tenant(
+    slug: FromPath[str],
+    database: NamedDependency[Database],
+    settings: NamedDependency[Settings],
+    approval: ApprovalId = None,
+) -> None:
+    """Remove the tenant, its documents, keys, jobs and answers; its audit trail stays. A privileged act."""
     async with database.control() as connection:
-        tenant = await tenant_store.tenant_by_slug(connection, slug)
-        await tenant_store.delete_tenant(connection, TenantId(tenant.tenant_id))
+        tenant = TenantId((await tenant_store.tenant_by_slug(connection, slug)).tenant_id)
+        act, required = tenant_store.deletion(tenant), settings.approvals_required
+        await require_approval(connection, act, by=database.by, approval=approval, required=required)
+        await tenant_store.delete_tenant(connection, tenant)
 
 
 @get(

@@ -14,6 +14,7 @@ from structlog.contextvars import bind_contextvars
 from rag.api.access import PUBLIC_OPT
 from rag.api.addresses import Proxies
 from rag.api.cors import origins_of
+from rag.api.visits import visit_of
 from rag.errors import Forbidden, Unauthenticated
 from rag.tenancy import Operator, Principal
 
@@ -33,11 +34,13 @@ class Authenticate(ASGIMiddleware):
         Raises `Unauthenticated`, `TooManyFailures` before the key is looked up, and `Forbidden` in a foreign page.
         """
         services: Any = scope["litestar_app"].state.services
+        address = self._proxies.client(scope)
+        visit_of(scope).address = address
         token = bearer(scope)
         if services.authenticator.knows(token):
             who: Principal | Operator = await services.authenticator.identify(token)
         else:
-            async with services.strangers.attempt(self._proxies.client(scope)):
+            async with services.strangers.attempt(address):
                 who = await services.authenticator.identify(token)
         scope["user"] = who
         scope["auth"] = None

@@ -9,9 +9,11 @@ from litestar.params import FromPath, JSONBody
 from rag.api.access import Cost, allow
 from rag.api.cursors import cut, decode_cursor
 from rag.api.idempotency import REPLAYED
-from rag.api.schemas import CollectionPage, CollectionPatch, CollectionRequest, Cursor, Limit
+from rag.api.schemas import ApprovalId, CollectionPage, CollectionPatch, CollectionRequest, Cursor, Limit
 from rag.domain import Collection, Scope
+from rag.settings import Settings
 from rag.store import collections as store
+from rag.store.approvals import require_approval
 from rag.store.database import Database
 from rag.tenancy import Principal
 
@@ -84,18 +86,24 @@ async def get_collection(
     operation_id="changeCollection",
     tags=["collections"],
     summary="Change a collection",
-    opt=_WRITE,
+    opt={**_WRITE, "problems": (409,)},
 )
 async def change_collection(
     collection: FromPath[str],
     data: JSONBody[CollectionPatch],
     principal: NamedDependency[Principal],
     database: NamedDependency[Database],
+    settings: NamedDependency[Settings],
+    approval: ApprovalId = None,
 ) -> Collection:
-    """Change what is given; a null threshold goes back to the default."""
+    """Change what is given; a null threshold goes back to the default. Lowering the threshold is a privileged act."""
+    tenant, required = principal.tenant, settings.approvals_required
     change = store.CollectionChange(refusal_threshold=data.refusal_threshold, facet_fields=data.facet_fields)
-    async with database.tenant(principal.tenant) as connection:
-        return await store.update_collection(connection, principal.tenant, collection, change)
+    async with database.tenant(tenant) as connection:
+        before = await store.get_collection(connection, tenant, collection)
+        if act := store.loosening(tenant, before, change, default=settings.refusal_threshold):
+            await require_approval(connection, act, by=database.by, approval=approval, required=required)
+        return await store.update_collection(connection, tenant, collection, change, before=before)
 
 
 @delete(

@@ -4,8 +4,10 @@ from typing import Any, Final
 
 from litestar import Request
 from litestar.datastructures import State
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 
+from rag.api.visits import visit_of
+from rag.audit import Actor, actor_of
 from rag.errors import Forbidden
 from rag.generation.answerer import Answerer
 from rag.retrieval.base import Searcher
@@ -19,9 +21,15 @@ def _settings(state: State) -> Settings:
     return found
 
 
-def _database(state: State) -> Database:
+def _actor(request: Request[Any, Any, Any]) -> Actor:
+    visit = visit_of(request.scope)
+    return actor_of(request.scope.get("user"), ip=visit.address, request_id=visit.request_id)
+
+
+def _database(state: State, actor: NamedDependency[Actor]) -> Database:
+    # What a handler does through it is recorded as the caller's.
     found: Database = state.services.database
-    return found
+    return found.acting_for(actor)
 
 
 def _searcher(state: State) -> Searcher:
@@ -43,6 +51,7 @@ def _principal(request: Request[Any, Any, Any]) -> Principal:
 
 PROVIDED: Final = {
     "settings": Provide(_settings, sync_to_thread=False),
+    "actor": Provide(_actor, sync_to_thread=False),
     "database": Provide(_database, sync_to_thread=False),
     "searcher": Provide(_searcher, sync_to_thread=False),
     "answerer": Provide(_answerer, sync_to_thread=False),

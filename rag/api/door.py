@@ -14,6 +14,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from rag.api.cors import cors_headers
 from rag.api.paths import routable
 from rag.api.problems import answer_problem
+from rag.api.refusals import count_refusal
 from rag.api.visits import Visit, begin_visit
 from rag.errors import TooSlow
 from rag.telemetry import REQUEST_SECONDS, REQUESTS, log
@@ -102,6 +103,7 @@ def _record(scope: HTTPScope, visit: Visit, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "OTHER"
     REQUESTS.labels(method, route, str(visit.status)).inc()
     REQUEST_SECONDS.labels(route).observe(seconds)
+    count_refusal(scope, visit, method=method, route=route)
     who = cast("dict[str, Any]", scope).get("user")
     log.info(
         "request",

@@ -2,6 +2,7 @@
 
 import math
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
@@ -9,6 +10,7 @@ from litestar.exceptions import HTTPException, InternalServerException, Validati
 
 from rag.api.visits import visit_of
 from rag.errors import (
+    ApprovalRequired,
     CloisterError,
     Forbidden,
     InvalidInput,
@@ -62,6 +64,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     request_id: str
     errors: list[Fault] | msgspec.UnsetType = msgspec.UNSET
+    approval: UUID | msgspec.UnsetType = msgspec.UNSET
 
 
 def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -80,6 +83,7 @@ def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respons
         code=known.code,
         request_id=visit.request_id,
         errors=[Fault(known.pointer, known.message)] if isinstance(known, InvalidInput) else msgspec.UNSET,
+        approval=(known.approval if isinstance(known, ApprovalRequired) else None) or msgspec.UNSET,
     )
     return Response(
         content=msgspec.json.encode(problem),

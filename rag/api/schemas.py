@@ -44,6 +44,7 @@ Origins = Annotated[
 ]
 
 Limit = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most.")]
+ApprovalId = Annotated[UUID | None, QueryParameter(description="The approval that was granted for this.")]
 Cursor = Annotated[str | None, QueryParameter(max_length=4096, description="The next_cursor of an earlier page.")]
 
 

@@ -21,6 +21,7 @@ class Visit(msgspec.Struct, kw_only=True):
     status: int = 0
     heard: bool = False
     gone: bool = False
+    address: str | None = None
     headers: list[tuple[bytes, bytes]] = []
     answer: UUID | None = None
 

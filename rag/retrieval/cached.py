@@ -11,12 +11,14 @@ from typing import Final
 
 import msgspec
 
+from rag.audit import actor_of
 from rag.cache.base import Cache, CacheUnavailable
 from rag.domain import CacheStatus, Query, SearchResult, TenantId
 from rag.retrieval.base import Searcher
 from rag.retrieval.retriever import normalise
 from rag.store.corpus import Corpus, read_corpus
 from rag.store.database import Database
+from rag.store.incidents import Incidents
 from rag.telemetry import CACHE_LOOKUPS, LEAKS_CAUGHT, log, stage
 from rag.tenancy import Principal
 
@@ -33,11 +35,21 @@ class Entry(msgspec.Struct, frozen=True):
 class CachedRetriever:
     """Answers from the cache when it can; equal queries that arrive together are searched once."""
 
-    def __init__(self, inner: Searcher, database: Database, cache: Cache, *, ttl_s: int, ranking: str) -> None:
+    def __init__(
+        self,
+        inner: Searcher,
+        database: Database,
+        cache: Cache,
+        *,
+        ttl_s: int,
+        ranking: str,
+        incidents: Incidents | None = None,
+    ) -> None:
         self._inner = inner
         self._database = database
         self._cache = cache
         self._ttl_s = ttl_s
+        self._incidents = incidents
         self._ranking = ranking  # what the ranking was set to: another setting, another result
         self._flights: dict[str, asyncio.Task[SearchResult]] = {}
 
@@ -79,6 +91,8 @@ class CachedRetriever:
         if entry.tenant != principal.tenant:
             LEAKS_CAUGHT.inc()
             log.error("leak_caught", tenant=principal.slug, where="cache")
+            if self._incidents:
+                self._incidents.alarm(principal.tenant, actor_of(principal), where="cache", times=1)
             return None
         return entry.result
 

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.audit import actor_of
 from rag.domain import ChunkId, Evidence, Hit, Passage, Query, Ranks, SearchResult
 from rag.embedding.base import require_space
 from rag.errors import NotFound
@@ -22,6 +23,7 @@ from rag.retrieval.fusion import convex_combination
 from rag.retrieval.query_vectors import QueryVectors
 from rag.store.corpus import CollectionState, Corpus, read_corpus
 from rag.store.database import Database, TenantConnection
+from rag.store.incidents import Incidents
 from rag.store.search import (
     LexicalPlan,
     Scored,
@@ -58,8 +60,17 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
 class Retriever:
     """Searches a tenant's active embedding space and lexemes; keeps nothing between queries."""
 
-    def __init__(self, database: Database, vectors: QueryVectors, *, dense_weight: float, timeout_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        vectors: QueryVectors,
+        *,
+        dense_weight: float,
+        timeout_s: float,
+        incidents: Incidents | None = None,
+    ) -> None:
         self._database = database
+        self._incidents = incidents
         self._vectors = vectors
         self._dense_weight = dense_weight
         self._timeout_s = timeout_s
@@ -84,7 +95,7 @@ class Retriever:
             with stage("hydrate", times):
                 passages = await hydrate(connection, scope, [chunk for chunk, _ in page])
             marks = await _marks(connection, passages, ranking.plan, languages) if query.highlight else {}
-        _count_leaks(principal, page, passages)
+        self._count_leaks(principal, page, passages)
         hits = [
             _hit(passages[chunk], score, ranking, marks.get(chunk, []), explain=query.explain)
             for chunk, score in page
@@ -139,6 +150,14 @@ class Retriever:
             )
         return Ranking(fused=fused, scored=scored, dense=dense, lexical=lexical, plan=plan, weight=weight)
 
+    def _count_leaks(self, principal: Principal, page: Leg, passages: dict[ChunkId, Passage]) -> None:
+        held_back = [chunk for chunk, _ in page if chunk not in passages]
+        if held_back:
+            LEAKS_CAUGHT.inc(len(held_back))
+            log.error("leak_caught", tenant=principal.slug, chunks=[str(chunk) for chunk in held_back])
+            if self._incidents:
+                self._incidents.alarm(principal.tenant, actor_of(principal), where="hydration", times=len(held_back))
+
 
 def normalise(text: str) -> str:
     """The query as it is searched and cached: compatibility forms folded, white space single."""
@@ -172,13 +191,6 @@ def evidence(ranking: Ranking) -> Evidence:
 def _lexical_only(lexical: Leg, plan: LexicalPlan | None) -> Ranking:
     fused = convex_combination({}, {key: score / plan.maximum for key, score in lexical} if plan else {}, weight=0.0)
     return Ranking(fused=fused, scored={}, dense=[], lexical=lexical, plan=plan, weight=0.0)
-
-
-def _count_leaks(principal: Principal, page: Leg, passages: dict[ChunkId, Passage]) -> None:
-    held_back = [chunk for chunk, _ in page if chunk not in passages]
-    if held_back:
-        LEAKS_CAUGHT.inc(len(held_back))
-        log.error("leak_caught", tenant=principal.slug, chunks=[str(chunk) for chunk in held_back])
 
 
 async def _marks(

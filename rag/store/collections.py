@@ -1,12 +1,15 @@
 """Collections: named sets of a tenant's documents."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from rag.audit import Act, Detail, Event, Resource
 from rag.domain import Collection, TenantId
-from rag.errors import Conflict, InvalidInput, NotFound
+from rag.errors import Conflict, InvalidInput, NotFound, WriteConflict
+from rag.store.approvals import PrivilegedAct
+from rag.store.audit import record
 from rag.store.corpus import touch_corpus
 from rag.store.database import TenantConnection
 from rag.store.statements import statement
@@ -54,6 +57,8 @@ async def create_collection(
     row = await (await connection.execute(statement("collections.create"), values)).fetchone()
     if row is None:
         raise Conflict(f"a collection '{name}' exists already")
+    made = _settings({"language": language, "refusal_threshold": refusal_threshold, "facet_fields": facet_fields})
+    await record(connection, tenant, _event(Act.COLLECTION_CREATE, name, made))
     return Collection(**row)
 
 
@@ -84,10 +89,38 @@ async def locate_collection(connection: TenantConnection, tenant: TenantId, name
     return row["collection_id"], row["language"]
 
 
+def loosening(
+    tenant: TenantId, before: Collection, change: CollectionChange, *, default: float
+) -> PrivilegedAct | None:
+    """The privileged act of answering what was refused until now; None when the change does not lower the threshold.
+
+    `default` is what holds where a collection has no threshold of its own.
+    """
+    if change.refusal_threshold is msgspec.UNSET:
+        return None
+    old, new = (default if each is None else each for each in (before.refusal_threshold, change.refusal_threshold))
+    if new >= old:
+        return None
+    arguments: dict[str, Detail] = {"collection": before.name, "from": str(old), "to": str(new)}
+    return PrivilegedAct(name="collection.loosen", subject=tenant, arguments=arguments)
+
+
 async def update_collection(
-    connection: TenantConnection, tenant: TenantId, name: str, change: CollectionChange
+    connection: TenantConnection,
+    tenant: TenantId,
+    name: str,
+    change: CollectionChange,
+    *,
+    before: Collection | None = None,
 ) -> Collection:
-    """Change what is set of a collection; raises `NotFound`."""
+    """Change what is set of a collection; raises `NotFound`.
+
+    `before` is the state that the change was judged by: `WriteConflict` when its threshold is another by now.
+    """
+    if before is not None:
+        await connection.execute(statement("collections.lock"), {"tenant": tenant, "name": name})
+        if (await get_collection(connection, tenant, name)).refusal_threshold != before.refusal_threshold:
+            raise WriteConflict("two changes of a collection met, and this one was undone", retry_after=0.5)
     set_threshold = change.refusal_threshold is not msgspec.UNSET
     values = {
         "tenant": tenant,
@@ -99,6 +132,8 @@ async def update_collection(
     row = await (await connection.execute(statement("collections.update"), values)).fetchone()
     if row is None:
         raise _absent(name)
+    changed = {field: value for field, value in msgspec.structs.asdict(change).items() if value is not msgspec.UNSET}
+    await record(connection, tenant, _event(Act.COLLECTION_UPDATE, name, _settings(changed)))
     return Collection(**row)
 
 
@@ -115,6 +150,15 @@ async def delete_collection(connection: TenantConnection, tenant: TenantId, name
     if row is None:
         raise _absent(name)
     await touch_corpus(connection, tenant, chunks=-row["chunk_count"])
+    await record(connection, tenant, _event(Act.COLLECTION_DELETE, name, {"chunks": row["chunk_count"]}))
+
+
+def _event(act: Act, name: str, detail: dict[str, Detail]) -> Event:
+    return Event(act=act, resource=Resource("collection", name, name), detail=detail)
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Detail]:
+    return {name: str(value) if isinstance(value, float) else value for name, value in given.items()}
 
 
 def _absent(name: str) -> NotFound:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from rag.domain import TenantId
-from rag.errors import NotFound
+from rag.errors import InterruptedDocument, NotFound
 from rag.store.database import TenantConnection
 from rag.store.statements import statement
 from rag.tenancy import Principal
@@ -71,11 +71,16 @@ async def read_writing(connection: TenantConnection, tenant: TenantId) -> Writin
     return Writing(**row)
 
 
-async def touch_corpus(connection: TenantConnection, tenant: TenantId, *, chunks: int) -> int:
-    """Count a write in its own transaction: the corpus version it returns outdates every cached result."""
+async def touch_corpus(connection: TenantConnection, tenant: TenantId, *, chunks: int, space: str | None = None) -> int:
+    """Count a write in its own transaction: the corpus version it returns outdates every cached result.
+
+    `space` is where the write's vectors went: `InterruptedDocument` when the tenant was moved to another meanwhile.
+    """
     row = await (await connection.execute(statement("corpus.touch"), {"tenant": tenant, "chunks": chunks})).fetchone()
     if row is None:
         raise NotFound("the tenant was deleted")
+    if space not in {None, row["space"]}:
+        raise InterruptedDocument("the tenant was moved to another embedding space meanwhile")
     return int(row["corpus_version"])
 
 

@@ -3,18 +3,36 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NewType, Self
+from typing import Any, NewType, Self
 
 import psycopg
 from pgvector.psycopg import register_vector_async
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
+from rag.audit import SYSTEM, Actor
 from rag.domain import TenantId
-from rag.errors import CloisterError, DatabaseUnavailable, InvalidInput, Overloaded, SetupError, TooLarge, WriteConflict
+from rag.errors import (
+    ApprovalRequired,
+    CloisterError,
+    DatabaseUnavailable,
+    InvalidInput,
+    Overloaded,
+    SetupError,
+    TooLarge,
+    WriteConflict,
+)
 from rag.store.statements import statement
 
-Connection = psycopg.AsyncConnection[DictRow]
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection that knows whom it acts for, and holds what its transaction is to leave in the audit trail."""
+
+    by: Actor
+    entries: list[tuple[TenantId, dict[str, Any]]]  # chain and event, from rag.store.audit.record
+
+
 TenantConnection = NewType("TenantConnection", Connection)  # made by Database.tenant alone
 ControlConnection = NewType("ControlConnection", Connection)  # made by Database.control alone
 
@@ -24,16 +42,25 @@ _OPTIONS = "-c search_path=cloister,jobs,public -c plan_cache_mode=force_custom_
 
 
 class Database:
-    """A pool of connections as the app role; every tenant statement runs in a transaction that names its tenant."""
+    """A pool of connections as the app role; every tenant statement runs in a transaction that names its tenant.
 
-    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+    What is done through it is recorded as done by `by`.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[Connection], by: Actor = SYSTEM) -> None:
         self.pool = pool
+        self.by = by
+
+    def acting_for(self, by: Actor) -> Self:
+        """The same pool, for what another actor does."""
+        return type(self)(self.pool, by)
 
     @classmethod
     async def open(cls, url: str, *, size: int = 8) -> Self:
         """Open a pool of up to `size` connections; raises `DatabaseUnavailable` when none can be had in 10 s."""
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
+            connection_class=Connection,
             min_size=min(2, size),
             max_size=size,
             max_waiting=size * 16,
@@ -81,11 +108,9 @@ class Database:
         async with self._connection(timeout_s) as connection:
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ if snapshot else None)
             await connection.set_read_only(snapshot or None)
-            async with connection.transaction():
-                await connection.execute(
-                    "SELECT set_config('app.tenant_id', %s, true), set_config('statement_timeout', %s, true)",
-                    (str(tenant), _milliseconds(timeout_s)),
-                )
+            setting = "SELECT set_config('app.tenant_id', %s, true), set_config('statement_timeout', %s, true)"
+            async with self._transaction(connection):
+                await connection.execute(setting, (str(tenant), _milliseconds(timeout_s)))
                 yield TenantConnection(connection)
 
     @asynccontextmanager
@@ -94,7 +119,7 @@ class Database:
         async with self._connection(timeout_s) as connection:
             await connection.set_isolation_level(None)
             await connection.set_read_only(None)
-            async with connection.transaction():
+            async with self._transaction(connection):
                 await connection.execute(
                     "SELECT set_config('statement_timeout', %s, true)", (_milliseconds(timeout_s),)
                 )
@@ -108,6 +133,22 @@ class Database:
             raise SetupError(
                 f"DATABASE_URL names the role '{row['role']}', which row-level security does not bind; use cloister_app"
             )
+
+    @asynccontextmanager
+    async def _transaction(self, connection: Connection) -> AsyncIterator[None]:
+        """A transaction whose last statement appends to the audit trail what was done in it."""
+        connection.by, connection.entries = self.by, []
+        asked: ApprovalRequired | None = None
+        async with connection.transaction():
+            try:
+                yield
+            except ApprovalRequired as error:
+                if not error.asked:
+                    raise
+                asked = error  # nothing was written but the request, which stays
+            await _append(connection)
+        if asked:
+            raise asked
 
     @asynccontextmanager
     async def _connection(self, timeout_s: float = 20.0) -> AsyncIterator[Connection]:
@@ -139,6 +180,13 @@ def _translated(error: psycopg.OperationalError) -> CloisterError:
 
 def _milliseconds(seconds: float) -> str:
     return str(max(1, round(seconds * 1000)))
+
+
+async def _append(connection: Connection) -> None:
+    # In the order of the chains' ids: two transactions that write to the same two never wait for each other.
+    for chain in sorted({chain for chain, _ in connection.entries}):
+        events = [event for its, event in connection.entries if its == chain]
+        await connection.execute(statement("audit.append"), {"chain": chain, "events": Jsonb(events)})
 
 
 async def _configure(connection: Connection) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from rag.audit import Act, Event, Resource
 from rag.domain import Document, DocumentVersion, TenantId
 from rag.errors import NotFound
+from rag.store.audit import record
 from rag.store.collections import locate_collection
 from rag.store.corpus import touch_corpus
 from rag.store.database import TenantConnection
@@ -109,6 +111,10 @@ async def delete_document(connection: TenantConnection, tenant: TenantId, collec
     }
     await connection.execute(statement("collections.count"), counts)
     await touch_corpus(connection, tenant, chunks=-row["chunk_count"])
+    resource = Resource("document", str(row["document_id"]))
+    await record(
+        connection, tenant, Event(act=Act.DOCUMENT_DELETE, resource=resource, detail={"collection": collection})
+    )
 
 
 def _list(acl: Sequence[int] | None) -> list[int] | None:

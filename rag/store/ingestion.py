@@ -14,8 +14,10 @@ from pgvector import HalfVector
 from procrastinate import App
 from psycopg.types.json import Jsonb
 
+from rag.audit import SYSTEM, Act, Actor, Detail, Event, Resource
 from rag.domain import Job, JobError, JobState, Progress, TenantId
 from rag.errors import Conflict, InterruptedDocument, NotFound
+from rag.store.audit import record
 from rag.store.collections import locate_collection
 from rag.store.corpus import Writing, touch_corpus
 from rag.store.database import ControlConnection, TenantConnection
@@ -151,6 +153,7 @@ async def submit(
         "uri": submission.uri,
         "metadata": submission.metadata,
         "groups": sorted(set(submission.groups)),
+        "by": msgspec.to_builtins(connection.by),
     }
     run = await _one(
         connection,
@@ -284,7 +287,8 @@ async def bring_into_service(
     first = int(serving["current_version"] == 0)
     counts = {"tenant": tenant, "collection": number, "chunks": more, "documents": first}
     await connection.execute(statement("collections.count"), counts)
-    await touch_corpus(connection, tenant, chunks=more)
+    await touch_corpus(connection, tenant, chunks=more, space=writing.space)
+    await _record_write(connection, tenant, run, acl=(serving["acl_id"], acl), first=bool(first))
 
 
 async def list_jobs(
@@ -330,6 +334,7 @@ async def retry_job(connection: TenantConnection, app: App, tenant: TenantId, jo
     if await (await connection.execute(statement("ingest.retry"), values)).fetchone() is None:
         raise Conflict(f"a job that is '{found.status}' cannot be retried, or a later version replaced it")
     await deliver_run(app, connection, tenant, job, priority=-await open_runs(connection, tenant))
+    await record(connection, tenant, Event(act=Act.JOB_RETRY, resource=Resource("job", str(job))))
     return await get_job(connection, tenant, job)
 
 
@@ -338,6 +343,7 @@ async def cancel_job(connection: TenantConnection, tenant: TenantId, job: UUID) 
     found = await get_job(connection, tenant, job)
     if await (await connection.execute(statement("ingest.cancel"), {"tenant": tenant, "run": job})).fetchone() is None:
         raise Conflict(f"the job is '{found.status}' already")
+    await record(connection, tenant, Event(act=Act.JOB_CANCEL, resource=Resource("job", str(job))))
     return await get_job(connection, tenant, job)
 
 
@@ -350,6 +356,25 @@ async def undelivered(connection: ControlConnection, *, limit: int = 1_000) -> l
 async def totals(connection: ControlConnection) -> list[dict[str, Any]]:
     """Runs by state over all tenants with the age of the oldest, in seconds: {state, runs, oldest_seconds}."""
     return await (await connection.execute(statement("ingest.totals"))).fetchall()
+
+
+async def _record_write(
+    connection: TenantConnection, tenant: TenantId, run: Run, *, acl: tuple[int | None, int], first: bool
+) -> None:
+    # The worker writes; who asked for it is who acts.
+    by = msgspec.convert(run.request["by"], Actor) if "by" in run.request else SYSTEM
+    document = Resource("document", str(run.document_id))
+    new = run.request["groups"]
+    detail: dict[str, Detail] = {"collection": run.collection, "version": run.version, "groups": new}
+    await record(connection, tenant, Event(act=Act.DOCUMENT_WRITE, resource=document, by=by, detail=detail))
+    before, after = acl
+    if first or before == after:
+        return
+    old = (await _one(connection, "documents.groups", {"tenant": tenant, "acl": before}))["groups"]
+    opened = not new or (bool(old) and bool(set(new) - set(old)))
+    groups: dict[str, Detail] = {**detail, "groups_before": old}
+    act = Act.DOCUMENT_OPEN if opened else Act.DOCUMENT_CLOSE
+    await record(connection, tenant, Event(act=act, resource=document, by=by, detail=groups))
 
 
 async def _insert_chunks(

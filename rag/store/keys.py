@@ -7,11 +7,13 @@ from uuid import UUID
 
 import msgspec
 
+from rag.audit import Act, Detail, Event, Resource
 from rag.domain import Key, Scope, TenantId
 from rag.errors import Conflict, Forbidden, InvalidInput, NotFound
 from rag.keys import digest_key, display_key, generate_key, generate_signing_secret
 from rag.origins import parse_origins
 from rag.settings import Secret
+from rag.store.audit import record
 from rag.store.database import ControlConnection, TenantConnection
 from rag.store.statements import statement
 from rag.tenancy import ALL_GROUPS, Operator, Principal
@@ -82,7 +84,7 @@ async def create_key(
     """
     _check_confinement(kind, scopes, groups, origins, collections)
     key = generate_key(kind)
-    values = {
+    values: dict[str, Any] = {
         "tenant": tenant,
         "kind": kind,
         "digest": digest_key(key),
@@ -97,6 +99,8 @@ async def create_key(
     }
     row = await (await connection.execute(statement("keys.create"), values)).fetchone()
     assert row is not None  # noqa: S101 - INSERT … RETURNING of one row
+    made: dict[str, Detail] = {name: values[name] for name in ("kind", "scopes", "groups", "origins", "collections")}
+    await record(connection, tenant, _event(Act.KEY_CREATE, row["key_id"], {**made, **_end(expires_at)}))
     return key, row["key_id"]
 
 
@@ -142,6 +146,7 @@ async def rotate_key(
         await connection.execute(statement("keys.retire"), {**values, "ends_at": now + overlap})
     ).fetchone()
     assert retired is not None  # noqa: S101 - the row is locked
+    await record(connection, tenant, _event(Act.KEY_ROTATE, key, {"successor": str(made)}))
     successor = next(found for found in await list_keys(connection, tenant) if found.key_id == made)
     return Rotation(key=text, made=successor, ends_at=retired["expires_at"], signing_secret=secret)
 
@@ -151,6 +156,7 @@ async def revoke_key(connection: TenantConnection, tenant: TenantId, key: UUID) 
     values = {"tenant": tenant, "key": key}
     if await (await connection.execute(statement("keys.revoke"), values)).fetchone() is None:
         raise NotFound("no such key")
+    await record(connection, tenant, _event(Act.KEY_REVOKE, key))
 
 
 async def note_use(connection: TenantConnection, tenant: TenantId, key: UUID) -> None:
@@ -166,6 +172,8 @@ async def create_operator_key(
     values = {"digest": digest_key(key), "display": display_key(key), "name": name, "expires_at": expires_at}
     row = await (await connection.execute(statement("keys.create_operator"), values)).fetchone()
     assert row is not None  # noqa: S101 - a function call gives one row
+    made: dict[str, Detail] = {"kind": "operator", **_end(expires_at)}
+    await record(connection, None, _event(Act.KEY_CREATE, row["key_id"], made))
     return key, row["key_id"]
 
 
@@ -189,6 +197,7 @@ async def rotate_operator_key(connection: ControlConnection, key: UUID, *, overl
     row = await (await connection.execute(statement("keys.rotate_operator"), values)).fetchone()
     if row is None:
         raise Conflict("the key has ended or was rotated meanwhile")
+    await record(connection, None, _event(Act.KEY_ROTATE, key, {"successor": str(row["key_id"])}))
     successor = next(found for found in await list_operator_keys(connection) if found.key_id == row["key_id"])
     return Rotation(key=text, made=successor, ends_at=row["ends_at"])
 
@@ -198,6 +207,15 @@ async def revoke_operator_key(connection: ControlConnection, key: UUID) -> None:
     row = await (await connection.execute(statement("keys.revoke_operator"), {"key": key})).fetchone()
     if row is None or not row["revoked"]:
         raise NotFound("no such key")
+    await record(connection, None, _event(Act.KEY_REVOKE, key))
+
+
+def _event(act: Act, key: UUID, detail: dict[str, Detail] | None = None) -> Event:
+    return Event(act=act, resource=Resource("key", str(key)), detail=detail or {})
+
+
+def _end(expires_at: datetime | None) -> dict[str, Detail]:
+    return {"expires_at": expires_at.isoformat()} if expires_at else {}
 
 
 def _principal(row: Mapping[str, Any]) -> Principal:

@@ -6,8 +6,10 @@ import msgspec
 import psycopg
 from psycopg.types.json import Jsonb
 
+from rag.audit import Act, Event, Resource
 from rag.domain import Limits, TenantId
 from rag.errors import NotFound
+from rag.store.audit import record
 from rag.store.database import TenantConnection
 from rag.store.statements import statement
 
@@ -29,4 +31,6 @@ async def change_limits(connection: TenantConnection, tenant: TenantId, change: 
     except psycopg.errors.ForeignKeyViolation as error:
         raise NotFound("no such tenant") from error
     assert row is not None  # noqa: S101 - INSERT … RETURNING of one row
+    event = Event(act=Act.TENANT_UPDATE, resource=Resource("tenant", str(tenant)), detail=dict(change))
+    await record(connection, tenant, event)
     return msgspec.convert(row["limits"], Limits)

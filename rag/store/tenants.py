@@ -3,8 +3,11 @@
 import re
 from typing import Final
 
+from rag.audit import Act, Event, Resource
 from rag.domain import Tenant, TenantId
 from rag.errors import Conflict, InvalidInput, NotFound
+from rag.store.approvals import PrivilegedAct
+from rag.store.audit import record
 from rag.store.database import ControlConnection
 from rag.store.statements import statement
 
@@ -20,7 +23,10 @@ async def create_tenant(connection: ControlConnection, slug: str, *, name: str |
     row = await (await connection.execute(statement("tenants.create"), values)).fetchone()
     if row is None:
         raise Conflict(f"a tenant '{slug}' exists already")
-    return Tenant(**row)
+    made = Tenant(**row)
+    resource = Resource("tenant", str(made.tenant_id), made.slug)
+    await record(connection, None, Event(act=Act.TENANT_CREATE, resource=resource))
+    return made
 
 
 async def list_tenants(connection: ControlConnection) -> list[Tenant]:
@@ -36,8 +42,14 @@ async def tenant_by_slug(connection: ControlConnection, slug: str) -> Tenant:
     return Tenant(**row)
 
 
+def deletion(tenant: TenantId) -> PrivilegedAct:
+    """The privileged act of deleting a tenant."""
+    return PrivilegedAct(name="tenant.delete", subject=tenant)
+
+
 async def delete_tenant(connection: ControlConnection, tenant: TenantId) -> None:
-    """Remove a tenant and everything that is its own; raises `NotFound`."""
+    """Remove a tenant and everything that is its own but its audit trail; raises `NotFound`."""
     row = await (await connection.execute(statement("tenants.delete"), {"tenant": tenant})).fetchone()
     if row is None or not row["deleted"]:
         raise NotFound("no such tenant")
+    await record(connection, None, Event(act=Act.TENANT_DELETE, resource=Resource("tenant", str(tenant))))

@@ -1,10 +1,13 @@
 import httpx
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from rag.app import create_app
+from rag.audit import CONTROL
 from rag.errors import SetupError
 from rag.services import Services
+from rag.store.audit import read_chain
 
 
 async def test_an_application_opens_its_services_and_closes_them(settings):
@@ -30,3 +33,14 @@ async def test_an_application_without_a_database_does_not_start(settings):
     with pytest.RaisesGroup(SetupError):  # litestar's lifespan is a task group
         async with app.lifespan():
             pass
+
+
+@pytest.mark.parametrize("mode", ["required", "off"])
+async def test_under_which_rules_it_serves_is_recorded_and_what_is_off_is_logged(settings, mode):
+    app = create_app(msgspec.structs.replace(settings, approvals=mode))
+    with capture_logs() as lines:
+        async with app.lifespan():
+            database = app.state.services.database
+            (start,) = [msgspec.json.decode(entry.event) async for entry in read_chain(database, CONTROL)]
+    assert (start["activity_name"], start["unmapped"]["approvals"]) == ("service.start", mode)
+    assert ("approvals_off" in [line["event"] for line in lines]) == (mode == "off")

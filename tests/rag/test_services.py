@@ -1,13 +1,16 @@
 import msgspec
+import psycopg
 import pytest
 
 from rag.cache.base import CacheUnavailable, NullCache
 from rag.cache.redis import RedisCache
 from rag.domain import Query
 from rag.errors import DatabaseUnavailable, SetupError
-from rag.retrieval.cached import CachedRetriever
+from rag.retrieval.cached import CachedRetriever, Entry, cache_key
 from rag.services import open_cache, open_encoder, open_services, with_embedded_servers
 from rag.settings import Secret, Settings
+from rag.store.audit import read_chain
+from rag.store.corpus import read_corpus
 
 
 async def test_an_open_house_answers_to_every_probe(services):
@@ -87,3 +90,30 @@ def test_beside_embedded_servers_the_urls_are_theirs(tmp_path):
     assert with_embedded_servers(bare, app_url="a", owner_url="b", redis_url=None).redis_url is None
     assert bare.embedded
     assert not full.embedded
+    assert (bare.approvals, full.approvals) == (None, "off"), "one machine, one operator"
+    kept = msgspec.structs.replace(bare, approvals="required")
+    assert with_embedded_servers(kept, app_url="a", owner_url="b", redis_url=None).approvals_required
+
+
+@pytest.mark.parametrize("where", ["hydration", "cache"])
+async def test_what_the_second_check_stops_is_in_the_trail(where, services, house, settings, servers, absent_id):
+    query = Query(text="lamp in the cellar")
+    await house.ingest({"staff": "The staff lamp is in the cellar."}, groups=["staff"])
+    if where == "hydration":  # as if a leg had named a chunk that its reader may not see
+        name = settings.secret("database_url").split("/")[-1].split("?")[0]
+        with psycopg.connect(servers.admin_url.replace("/postgres?", f"/{name}?")) as admin:
+            admin.execute("INSERT INTO cloister.acl_sets (tenant_id, groups, digest) SELECT tenant_id, '{}', 'x' "
+                          "FROM cloister.acl_sets")  # fmt: skip
+            admin.execute("UPDATE cloister.embeddings_minilm_l6_v2 SET acl_id = (SELECT max(acl_id) "
+                          "FROM cloister.acl_sets)")  # fmt: skip
+    else:
+        async with services.database.tenant(house.tenant) as connection:
+            corpus = await read_corpus(connection, house.principal)
+        result = await services.searcher.search(house.principal, query)
+        key = cache_key(house.principal, corpus, query, f"{settings.dense_weight}")
+        await services.cache.set(key, msgspec.msgpack.encode(Entry(absent_id, result)), ttl_s=60)
+    await services.searcher.search(house.principal, query)
+    await services.incidents.flush()
+    found = [msgspec.json.decode(entry.event) async for entry in read_chain(services.database, house.tenant)]
+    alarms = [event["unmapped"]["where"] for event in found if event["activity_name"] == "isolation.alarm"]
+    assert alarms == [where]

@@ -131,3 +131,14 @@ def test_the_data_folder_is_the_users_own(monkeypatch, tmp_path):
     assert default_data_dir() == Path.home() / ".local" / "share" / "cloister"
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert default_data_dir() == Path("/var/lib/cloister")
+
+
+def test_approvals_are_required_wherever_the_database_is_not_embedded():
+    database = {"DATABASE_URL": "postgresql://x"}
+    cases = [({}, False), (database, True)]
+    cases += [
+        ({**each, "CLOISTER_APPROVALS": mode}, mode == "required") for each, _ in cases for mode in ("off", "required")
+    ]
+    assert [load_settings(given).approvals_required for given, _ in cases] == [wanted for _, wanted in cases]
+    with pytest.raises(SetupError, match="CLOISTER_APPROVALS"):
+        load_settings({"CLOISTER_APPROVALS": "sometimes"})

@@ -14,7 +14,7 @@ WHERE u.tenant_id = %(tenant)s;
 -- name: touch
 -- Make every answer computed before this write a stale one.
 UPDATE corpora SET corpus_version = corpus_version + 1, chunk_count = chunk_count + %(chunks)s
-WHERE tenant_id = %(tenant)s RETURNING corpus_version;
+WHERE tenant_id = %(tenant)s RETURNING corpus_version, space;
 
 -- name: writing
 -- The space that new chunks of a tenant go to, and the average length its lexical weights are normalised by.

@@ -60,8 +60,12 @@ RETURNING document_id, chunk_count, current_version > 0 AS served;
 
 -- name: lock
 -- The document that a run is about to write, locked; no row when it was deleted meanwhile.
-SELECT current_version, chunk_count FROM documents
+SELECT current_version, chunk_count, acl_id FROM documents
 WHERE tenant_id = %(tenant)s AND document_id = %(document)s FOR UPDATE;
+
+-- name: groups
+-- The groups of a set.
+SELECT groups FROM acl_sets WHERE tenant_id = %(tenant)s AND acl_id = %(acl)s;
 
 -- name: serve
 -- Put a version into service.

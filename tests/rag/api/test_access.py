@@ -46,6 +46,13 @@ OPEN_TO = {
     ("POST", "/v1/admin/tenants/{slug}/keys"): {"operator"},
     ("DELETE", "/v1/admin/tenants/{slug}/keys/{key_id}"): {"operator"},
     ("POST", "/v1/admin/tenants/{slug}/keys/{key_id}/rotate"): {"operator"},
+    ("GET", "/v1/admin/audit"): {"operator"},
+    ("GET", "/v1/admin/approvals"): {"operator"},
+    ("GET", "/v1/admin/approvals/{approval_id}"): {"operator"},
+    ("POST", "/v1/admin/approvals/{approval_id}/grant"): {"operator"},
+    ("POST", "/v1/admin/approvals/{approval_id}/deny"): {"operator"},
+    ("GET", "/v1/admin/embedding-spaces"): {"operator"},
+    ("POST", "/v1/admin/embedding-spaces/{space}/activate"): {"operator"},
 }
 
 
@@ -60,8 +67,8 @@ async def keys(services, house, operator_key):
 
 
 def filled(template):
-    names = {"collection": "none", "external_id": "none", "slug": "none"}
-    names |= {name: str(uuid4()) for name in ("answer_id", "job_id", "key_id")}
+    names = {"collection": "none", "external_id": "none", "slug": "none", "space": "none"}
+    names |= {name: str(uuid4()) for name in ("answer_id", "job_id", "key_id", "approval_id")}
     return template.format(**names)
 
 

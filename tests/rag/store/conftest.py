@@ -158,6 +158,9 @@ async def untouched(shared_settings) -> AsyncIterator[Database]:
 def control_statements() -> frozenset[str]:
     """The statements that belong to no tenant: every other one is tried beside a second tenant."""
     return frozenset(
+        "approvals.decide approvals.get approvals.list approvals.request approvals.use "
+        "audit.heads audit.known_keys audit.page "
+        "spaces.activate spaces.known spaces.usage "
         "delivery.workers ingest.totals ingest.undelivered keys.authenticate keys.authenticate_widget "
         "keys.create_operator keys.list_operators keys.origin_listed keys.resolve_tenant keys.revoke_operator "
         "keys.rotate_operator schema.row_security schema.version tenants.by_slug tenants.create tenants.delete "

@@ -5,9 +5,12 @@ The columns are all that may be known across tenants.
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from rag.store.statements import STATEMENTS
 from tests.rag.store.conftest import Seed, everything, undone
@@ -18,7 +21,51 @@ AUTHENTICATED = {
 }  # fmt: skip
 KEY = {"key_id", "kind", "display", "name", "scopes", "groups"}
 
+APPROVAL = {
+    "approval_id",
+    "act",
+    "subject",
+    "arguments",
+    "digest",
+    "state",
+    "requested_by",
+    "requested_at",
+    "expires_at",
+}
+APPROVAL |= {"decided_by", "decided_at", "used_at"}
+
 CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]] = {
+    "approvals.decide": (lambda s: {"approval": s.key, "state": "granted", "by": "local:a", "key": None}, APPROVAL),
+    "approvals.get": (lambda s: {"approval": s.key}, APPROVAL),
+    "approvals.list": (
+        lambda s: {"state": None, "before_time": "9999-01-01", "before_approval": s.key, "limit": 10},
+        APPROVAL,
+    ),
+    "approvals.request": (
+        lambda s: {
+            "act": "tenant.delete",
+            "subject": s.tenant,
+            "arguments": Jsonb({}),
+            "digest": bytes(32),
+            "by": "local:a",
+            "life": timedelta(hours=1),
+            "most": 10,
+        },
+        APPROVAL | {"fresh"},
+    ),
+    "approvals.use": (lambda s: {"approval": s.key, "digest": bytes(32), "by": "local:a"}, APPROVAL),
+    "audit.heads": (lambda s: {}, {"tenant_id", "slug", "sequence", "hash"}),
+    "audit.known_keys": (lambda s: {"digests": [bytes(32)]}, {"digest", "key_id", "tenant_id"}),
+    "audit.page": (
+        lambda s: {
+            "chain": UUID(int=0),  # a tenant's own names its collections and groups
+            "before": "9999-01-01",
+            "before_chain": s.tenant,
+            "before_sequence": 1,
+            "limit": 100,
+        },
+        {"tenant_id", "slug", "sequence", "occurred_at", "previous_hash", "hash", "event"},
+    ),
     "delivery.workers": (lambda s: {}, {"alive"}),
     "ingest.undelivered": (lambda s: {"limit": 10}, {"tenant_id", "run_id"}),
     "ingest.totals": (lambda s: {}, {"state", "runs", "oldest_seconds"}),
@@ -50,6 +97,12 @@ CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]]
     "keys.revoke_operator": (lambda s: {"key": s.key}, {"revoked"}),
     "schema.row_security": (lambda s: {}, {"role", "bound"}),
     "schema.version": (lambda s: {}, {"version"}),
+    "spaces.activate": (lambda s: {"space": "minilm_l6_v2", "subject": s.tenant}, {"slug", "missing"}),
+    "spaces.known": (lambda s: {"space": "minilm_l6_v2"}, {"known"}),
+    "spaces.usage": (
+        lambda s: {},
+        {"space", "model", "revision", "dimensions", "chunker_version", "created_at", "tenants", "chunks", "embedded"},
+    ),
     "tenants.create": (
         lambda s: {"slug": "third", "name": "Third", "space": "minilm_l6_v2"},
         TENANT,

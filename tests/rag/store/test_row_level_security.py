@@ -15,8 +15,19 @@ from rag.store.statements import statement
 POLICY = "(tenant_id = (current_setting('app.tenant_id'::text))::uuid)"
 TENANTLESS = {"embedding_spaces"}  # the registry of models: the same for all, and read-only
 DEFINERS = {  # each runs with its owner's rights: add one here only with a test of what it lets through
+    "activate_embedding_space",
+    "append_audit",
+    "audit_heads",
+    "audit_page",
     "authenticate",
     "authenticate_widget",
+    "decide_approval",
+    "embedding_space_usage",
+    "known_keys",
+    "list_approvals",
+    "read_approval",
+    "request_approval",
+    "use_approval",
     "create_operator_key",
     "create_tenant",
     "delete_tenant",
@@ -85,11 +96,13 @@ def test_the_tenant_leads_every_key(catalogue):
         "pg_attribute k WHERE k.attrelid = t.oid AND k.attname = 'tenant_id')"
     ).fetchall()
     # What is looked for before the tenant is known: the key of a tenant and of a credential, by id, digest and slug,
-    # and a page's origin, which a preflight names without a key.
+    # and a page's origin, which a preflight names without a key; and what an operator reads of all tenants: the audit
+    # trail, by time.
     assert {row["name"] for row in rows} == {
         "cloister.api_keys_digest_key",
         "cloister.api_keys_origins",
         "cloister.api_keys_pkey",
+        "cloister.audit_events_time",
         "cloister.tenants_slug_key",
     }
 
