@@ -96,6 +96,7 @@ class Authenticator:
             else:
                 who, until = await self._of_person(token, hint, hint.issuer)
         except Unauthenticated as refusal:
+            self._known.forget(digest)
             log.info("token_refused", reason=type(refusal.__cause__).__name__ if refusal.__cause__ else refusal.message)
             raise
         self._known.keep(digest, who, until)

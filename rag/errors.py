@@ -13,9 +13,10 @@ CloisterError
 │   ├── MethodNotAllowed          the path exists, the method does not
 │   ├── Conflict                  the state of the thing forbids this
 │   ├── ApprovalRequired          another operator has to grant it first: carries the approval's id
-│   ├── RequestInProgress         the same Idempotency-Key is at work: carries `retry_after`
-│   ├── KeyReused                 the same Idempotency-Key came with another request
-│   └── RateLimited               a limit is used up: carries `retry_after` in seconds
+│   └── KeyReused                 the same Idempotency-Key came with another request
+├── Deferred                      the caller is too early: try again after `retry_after` seconds
+│   ├── RequestInProgress         the same Idempotency-Key is at work
+│   └── RateLimited               a limit is used up
 │       ├── TooManyAtOnce         too many requests of the tenant are under way
 │       └── TooManyFailures       too many invalid keys from an address, or unknown ids from a key
 ├── Unavailable                   transient: try again after `retry_after` seconds
@@ -154,19 +155,6 @@ class ApprovalRequired(Refused):
         self.asked = asked
 
 
-class RequestInProgress(Refused):
-    """A request with the same Idempotency-Key is under way; `retry_after` is in seconds."""
-
-    code = "request_in_progress"
-    status = 409
-    title = "Request in progress"
-    transient = True
-
-    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
 class KeyReused(Refused):
     """The Idempotency-Key came before with another request."""
 
@@ -175,17 +163,32 @@ class KeyReused(Refused):
     title = "Idempotency-Key reused"
 
 
-class RateLimited(Refused):
-    """A limit of the tenant, the key or the user is used up; `retry_after` is in seconds."""
+class Deferred(CloisterError):
+    """The request came too early, and may be sent again; `retry_after` is in seconds."""
 
-    code = "rate_limited"
+    code = "deferred"
     status = 429
-    title = "Rate limited"
+    title = "Deferred"
     transient = True
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RequestInProgress(Deferred):
+    """A request with the same Idempotency-Key is under way."""
+
+    code = "request_in_progress"
+    status = 409
+    title = "Request in progress"
+
+
+class RateLimited(Deferred):
+    """A limit of the tenant, the key or the user is used up."""
+
+    code = "rate_limited"
+    title = "Rate limited"
 
 
 class TooManyAtOnce(RateLimited):

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from rag.tenancy import Principal
 
-_READABLE: Final = b"RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
+_READABLE: Final = b"Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
 _ALLOWED: Final = (
     (b"access-control-allow-methods", b"POST"),
     (b"access-control-allow-headers", b"Authorization, Content-Type, Idempotency-Key, X-Request-ID"),

@@ -12,14 +12,13 @@ from rag.api.visits import visit_of
 from rag.errors import (
     ApprovalRequired,
     CloisterError,
+    Deferred,
     Forbidden,
     InvalidInput,
     MalformedBody,
     MethodNotAllowed,
     NotFound,
-    RateLimited,
     Refused,
-    RequestInProgress,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -127,6 +126,6 @@ def _headers(known: CloisterError, error: Exception) -> dict[str, str]:
         headers |= {name.title(): value for name, value in error.headers.items() if name.lower() == "allow"}
     if isinstance(known, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="cloister"'
-    if isinstance(known, Unavailable | RateLimited | RequestInProgress):
+    if isinstance(known, Unavailable | Deferred):
         headers["Retry-After"] = str(max(1, math.ceil(known.retry_after)))
     return headers

@@ -248,6 +248,7 @@ async def test_a_revoked_keys_tokens_end_with_it(authenticator, acme):
     async with acme.connect() as connection:
         await revoke_key(connection, acme.tenant, key_id)
     assert await refused(authenticator, token) == "the token is not valid"
+    assert not authenticator.knows(token)
 
 
 @pytest.mark.usefixtures("forgetful")

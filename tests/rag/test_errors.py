@@ -54,6 +54,12 @@ def test_what_the_caller_did_is_final_and_what_is_away_is_not(name):
     assert (kind.status < 500, kind.transient) == (refused, not refused)
 
 
+@pytest.mark.parametrize("name", ["Deferred", "RateLimited", "RequestInProgress", "TooManyAtOnce", "TooManyFailures"])
+def test_what_comes_too_early_may_come_again(name):
+    error = getattr(errors, name)("x", retry_after=2.5)
+    assert (error.status < 500, error.transient, error.retry_after) == (True, True, 2.5)
+
+
 def test_what_a_handler_needs_is_carried():
     assert InvalidInput("x", pointer="/a").pointer == "/a"
     assert InvalidInput("x").pointer == ""

@@ -10,7 +10,7 @@ from rag.store.keys import create_key, create_signing_secret, revoke_key
 from tests.rag.api.test_access import OPEN_TO, filled
 
 SHOP, EVIL = "https://shop.example", "https://evil.example"
-READABLE = {"RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"}
+READABLE = {"Idempotency-Replayed", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"}
 
 
 @pytest.fixture
