@@ -20,9 +20,9 @@ from rag.domain import Query, SearchResult
 from rag.retrieval.weighting import dense_share
 from rag.services import Services
 
-GROWTHS: Final = (0.0, 0.5, 0.75, 1.0)
+GROWTHS: Final = (0.0, 0.25, 0.5, 1.0)
 SHARES: Final = (0.0, 0.25, 0.5, 0.75)
-WEIGHTS: Final = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+WEIGHTS: Final = (0.0, 0.4, 0.5, 0.6, 0.65, 0.7, 0.8, 0.9, 1.0)
 
 Floats = NDArray[np.float64]
 

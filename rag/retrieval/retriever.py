@@ -8,7 +8,6 @@ under row-level security, in the same snapshot.
 """
 
 import re
-import unicodedata
 from typing import Final
 
 import numpy as np
@@ -24,6 +23,7 @@ from rag.retrieval.query_vectors import QueryVectors
 from rag.retrieval.ranking import Leg, Ranking, dense_score
 from rag.retrieval.rerank import CANDIDATES, Reranked, Reranker, rerank
 from rag.retrieval.weighting import dense_share
+from rag.spelling import one_spelling
 from rag.store.corpus import CollectionState, Corpus, read_corpus
 from rag.store.database import Database, TenantConnection
 from rag.store.search import (
@@ -148,8 +148,8 @@ class Retriever:
 
 
 def normalise(text: str) -> str:
-    """The query as it is searched and cached: compatibility forms folded, white space single."""
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    """The query as it is searched and cached: in one spelling, white space single."""
+    return " ".join(one_spelling(text).split())
 
 
 def choose_collections(corpus: Corpus, names: tuple[str, ...] | None) -> list[CollectionState]:

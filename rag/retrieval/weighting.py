@@ -3,7 +3,7 @@
 from typing import Final
 
 _TYPICAL_MASS: Final = 20.0  # summed IDF of some six content words in a corpus of a few thousand chunks
-GROWTH: Final = 0.75
+GROWTH: Final = 0.25
 
 
 def dense_share(weight: float, mass: float, *, growth: float = GROWTH) -> float:

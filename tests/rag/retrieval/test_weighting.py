@@ -15,8 +15,8 @@ def test_a_query_of_twenty_has_the_weight_that_is_set(weight, growth):
     assert dense_share(weight, 20.0, growth=growth) == pytest.approx(weight)
 
 
-@pytest.mark.parametrize(("mass", "share"), [(20 * 16, 0.6 / (0.6 + 0.4 * 8)), (20 / 16, 0.6 / (0.6 + 0.4 / 8))])
-def test_sixteen_times_the_mass_is_eight_times_the_odds(mass, share):
+@pytest.mark.parametrize(("mass", "share"), [(20 * 16, 0.6 / (0.6 + 0.4 * 2)), (20 / 16, 0.6 / (0.6 + 0.4 / 2))])
+def test_sixteen_times_the_mass_is_twice_the_odds(mass, share):
     assert dense_share(0.6, mass) == pytest.approx(share)
 
 
