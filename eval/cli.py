@@ -262,10 +262,10 @@ def _print_grids(grids: "list[Grid]") -> None:
     for grid in grids:
         click.echo(f"{grid.dataset}: {grid.queries} queries")
         rows: list[list[object]] = [
-            [cell.normalisation, cell.sentence_share, cell.dense_weight, f"{cell.ndcg10:.4f}", f"{cell.recall10:.4f}"]
+            [cell.growth, cell.sentence_share, cell.dense_weight, f"{cell.ndcg10:.4f}", f"{cell.recall10:.4f}"]
             for cell in grid.cells
         ]
-        print_table(["lexical over", "sentence share", "dense weight", "ndcg@10", "recall@10"], rows)
+        print_table(["growth", "sentence share", "dense weight", "ndcg@10", "recall@10"], rows)
         click.echo()
 
 

@@ -21,6 +21,7 @@ from ingest.sandbox import Sandbox
 from rag.domain import TenantId
 from rag.embedding.base import Embedder, require_space
 from rag.errors import Conflict, InterruptedDocument, SetupError, UnreadableDocument
+from rag.spelling import one_spelling
 from rag.store.corpus import read_writing
 from rag.store.database import Database
 from rag.store.ingestion import (
@@ -189,7 +190,8 @@ def _new_chunk(piece: Chunk, vector: NDArray[np.float32], sentences: Matrix, tit
         tokens=count_tokens(piece.text),
         pieces=piece.pieces,
         sha256=piece.content_sha256,
-        lexical="\n".join([*headings, *piece.heading_path, piece.context, piece.text]),
+        headings=one_spelling("\n".join([*headings, *piece.heading_path])),
+        body=one_spelling(f"{piece.context}\n{piece.text}"),
         embedding=vector,
         sentences=[
             NewSentence(sentence.start, sentence.end, own)

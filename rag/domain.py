@@ -157,6 +157,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "hybrid"
     filter: str | None = None  # a jsonpath predicate over the document's metadata, from rag.retrieval.filters
     highlight: bool = False
+    rerank: bool = False
     explain: bool = False
 
 
@@ -220,13 +221,17 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The hits of a query with all that says how they came about."""
+    """The hits of a query with all that says how they came about.
+
+    `degraded`: a stage that was asked for did not come to an end, so that the result is not kept.
+    """
 
     hits: list[Hit]
     evidence: Evidence
     cache: CacheStatus
     corpus_version: int
     embedding_space: str
+    degraded: bool = False
     explain: dict[str, Any] | None = None
 
 

@@ -24,6 +24,7 @@ from rag.limits.strangers import Strangers
 from rag.retrieval.base import Searcher
 from rag.retrieval.cached import CachedRetriever
 from rag.retrieval.query_vectors import QueryVectors
+from rag.retrieval.rerank import NullReranker, Reranker
 from rag.retrieval.retriever import Retriever
 from rag.settings import Secret, Settings
 from rag.store.database import Database
@@ -119,9 +120,12 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
         allowances = Allowances(database, default_allowance(settings))
         lanes = Lanes()
         vectors = QueryVectors(encoder)
+        reranker = open_reranker(settings)
+        stack.push_async_callback(reranker.close)
         retriever = Retriever(
             database,
             vectors,
+            reranker,
             dense_weight=settings.dense_weight,
             timeout_s=settings.request_timeout_s,
             incidents=incidents,
@@ -131,7 +135,7 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
             database,
             cache,
             ttl_s=settings.cache_ttl_s,
-            ranking=f"{settings.dense_weight}",
+            ranking=f"{settings.dense_weight} {reranker.name}",
             incidents=incidents,
         )
         gateway = ExtractiveGateway()
@@ -176,6 +180,15 @@ def _buckets(cache: Cache) -> Buckets:
 
     local = LocalBuckets()
     return FallingBack(RedisBuckets(cache), local) if isinstance(cache, RedisCache) else local
+
+
+def open_reranker(settings: Settings) -> Reranker:
+    """The reranker that the settings name by the path of a cross-encoder; one that judges nothing when they do not."""
+    if settings.reranker is None:
+        return NullReranker()
+    from rag.embedding.cross_encoder import CrossEncoderReranker
+
+    return CrossEncoderReranker.open(Path(settings.reranker), timeout_s=settings.rerank_timeout_s)
 
 
 def open_cache(settings: Settings) -> Cache:

@@ -59,7 +59,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     encoder_threads: Positive = 1
     cache_ttl_s: Positive = 300
     cache_max_value_bytes: Positive = 262_144
-    dense_weight: Share = 0.6
+    dense_weight: Share = 0.65
+    reranker: str | None = None
+    rerank_timeout_s: Seconds = 3.0
     refusal_threshold: Share = 0.5
     worker_concurrency: Positive = 2
     worker_max_attempts: Positive = 5

@@ -18,6 +18,7 @@ collection_option = click.option("--collection", multiple=True, metavar="NAME", 
 @click.option("--mode", type=click.Choice(["hybrid", "semantic", "keyword"]), default="hybrid", show_default=True)
 @click.option("--limit", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--filter", "filter_", metavar="JSON", help='A metadata filter, such as \'{"price": {"$lt": 50}}\'.')
+@click.option("--rerank", is_flag=True, help="Let the cross-encoder judge the first hits (CLOISTER_RERANKER).")
 @click.option("--explain", is_flag=True, help="Say how each hit came about.")
 @json_option
 def search(
@@ -27,6 +28,7 @@ def search(
     mode: Mode,
     limit: int,
     filter_: str | None,
+    rerank: bool,
     explain: bool,
     as_json: bool,
 ) -> None:
@@ -37,6 +39,7 @@ def search(
         mode=mode,
         limit=limit,
         filter=_filter(filter_),
+        rerank=rerank,
         explain=explain,
     )
 

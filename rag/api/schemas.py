@@ -58,6 +58,7 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     mode: Mode = "hybrid"
     filters: Filters | None = None
     highlight: bool = False
+    rerank: bool = False
     explain: bool = False
 
     def __post_init__(self) -> None:

@@ -43,6 +43,7 @@ async def search(
         mode=data.mode,
         filter=compiled(data.filters),
         highlight=data.highlight,
+        rerank=data.rerank,
         explain=data.explain,
     )
     result = await searcher.search(principal, query)

@@ -22,7 +22,7 @@ from rag.store.incidents import Incidents
 from rag.telemetry import CACHE_LOOKUPS, LEAKS_CAUGHT, log, stage
 from rag.tenancy import Principal
 
-_FORMAT: Final = "1"  # of the cached value: a release that changes SearchResult changes this
+_FORMAT: Final = "2"  # of the cached value: a release that changes SearchResult changes this
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -78,7 +78,9 @@ class CachedRetriever:
     async def _bypass(self, principal: Principal, query: Query) -> SearchResult:
         CACHE_LOOKUPS.labels("bypass").inc()
         status: CacheStatus = "bypass"
-        return msgspec.structs.replace(await self._inner.search(principal, query), cache=status)
+        result = await self._inner.search(principal, query)
+        explained = result.explain and {**result.explain, "cache": status}
+        return msgspec.structs.replace(result, cache=status, explain=explained)
 
     async def _read(self, principal: Principal, key: str) -> SearchResult | None:
         raw = await self._cache.get(key)
@@ -107,6 +109,8 @@ class CachedRetriever:
 
     async def _search_and_keep(self, principal: Principal, query: Query, key: str) -> SearchResult:
         result = await self._inner.search(principal, query)
+        if result.degraded:
+            return result
         try:
             entry = msgspec.msgpack.encode(Entry(principal.tenant, result))
             await self._cache.set(key, entry, ttl_s=self._ttl_s)

@@ -1,32 +1,35 @@
 """From a query to hits: the page.
 
-    corpus state -> embed -> lexical leg | dense leg -> rescore with the best sentence -> fuse -> hydrate -> hits
+    corpus state -> embed -> lexical leg | dense leg -> rescore with the best sentence -> fuse -> hydrate -> rerank?
+    -> hits
 
 Both legs see the same scope (tenant, groups, collections, filter) and give ids and scores; what is shown is read
 under row-level security, in the same snapshot.
 """
 
 import re
-import unicodedata
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from rag.audit import actor_of
-from rag.domain import ChunkId, Evidence, Hit, Passage, Query, Ranks, SearchResult
+from rag.domain import ChunkId, Hit, Passage, Query, SearchResult
 from rag.embedding.base import require_space
 from rag.errors import NotFound
 from rag.retrieval.confinement import confined
+from rag.retrieval.explain import explain_hit, explain_query
 from rag.retrieval.fusion import convex_combination
 from rag.retrieval.query_vectors import QueryVectors
+from rag.retrieval.ranking import Leg, Ranking, dense_score
+from rag.retrieval.rerank import CANDIDATES, Reranked, Reranker, rerank
+from rag.retrieval.weighting import dense_share
+from rag.spelling import one_spelling
 from rag.store.corpus import CollectionState, Corpus, read_corpus
 from rag.store.database import Database, TenantConnection
 from rag.store.incidents import Incidents
 from rag.store.search import (
     LexicalPlan,
-    Scored,
     SearchScope,
     dense_leg,
     hydrate,
@@ -39,22 +42,9 @@ from rag.telemetry import LEAKS_CAUGHT, log, stage
 from rag.tenancy import Principal
 
 _DEPTH: Final = 50  # candidates of each leg that are rescored
-_SENTENCE_SHARE: Final = 0.5  # of the dense score: the best sentence's cosine beside the chunk's own
 _WORD: Final = re.compile(r"\w+(?:[-'.]\w+)*")
 
 Vector = NDArray[np.float32]
-Leg = list[tuple[ChunkId, float]]
-
-
-class Ranking(msgspec.Struct, frozen=True, kw_only=True):
-    """What the legs and the fusion came to, before anything is read."""
-
-    fused: list[tuple[ChunkId, float]]
-    scored: dict[ChunkId, Scored]
-    dense: Leg
-    lexical: Leg
-    plan: LexicalPlan | None
-    weight: float
 
 
 class Retriever:
@@ -64,6 +54,7 @@ class Retriever:
         self,
         database: Database,
         vectors: QueryVectors,
+        reranker: Reranker,
         *,
         dense_weight: float,
         timeout_s: float,
@@ -72,6 +63,7 @@ class Retriever:
         self._database = database
         self._incidents = incidents
         self._vectors = vectors
+        self._reranker = reranker
         self._dense_weight = dense_weight
         self._timeout_s = timeout_s
 
@@ -91,23 +83,27 @@ class Retriever:
             scope = SearchScope.of(principal.tenant, corpus, numbers, query.filter)
             languages = {c.language for c in chosen}
             ranking = await self._rank(connection, scope, text, vector, languages, query, times)
-            page = ranking.fused[query.offset : query.offset + query.limit]
+            wanted = _wanted(ranking, query)
             with stage("hydrate", times):
-                passages = await hydrate(connection, scope, [chunk for chunk, _ in page])
+                passages = await hydrate(connection, scope, wanted)
             marks = await _marks(connection, passages, ranking.plan, languages) if query.highlight else {}
-        self._count_leaks(principal, page, passages)
+        self._count_leaks(principal, wanted, passages)
+        order = await self._rerank(text, ranking, passages, query, times)
+        page = order.ranked[query.offset : query.offset + query.limit]
         hits = [
             _hit(passages[chunk], score, ranking, marks.get(chunk, []), explain=query.explain)
             for chunk, score in page
             if chunk in passages
         ]
+        explanation = explain_query(ranking, times, principal) | {"rerank": order.told(self._reranker)}
         return SearchResult(
             hits=hits,
-            evidence=evidence(ranking),
+            evidence=ranking.evidence(),
             cache="miss",
             corpus_version=corpus.corpus_version,
             embedding_space=corpus.space,
-            explain=_explanation(ranking, times, principal) if query.explain else None,
+            degraded=order.degraded,
+            explain=explanation if query.explain else None,
         )
 
     async def _embed(self, principal: Principal, text: str, query: Query, times: dict[str, float]) -> Vector | None:
@@ -140,7 +136,7 @@ class Retriever:
         candidates = list({chunk for chunk, _ in (*dense, *lexical)})
         with stage("rescore", times):
             rows = await rescore(connection, scope, candidates, vector, plan.weights if plan else None)
-        weight = 1.0 if query.mode == "semantic" or plan is None else self._dense_weight
+        weight = 1.0 if plan is None else dense_share(self._dense_weight, plan.maximum)
         with stage("fuse", times):
             scored = {row.chunk_id: row for row in rows}
             fused = convex_combination(
@@ -148,10 +144,20 @@ class Retriever:
                 {key: row.bm25 / plan.maximum for key, row in scored.items()} if plan else {},
                 weight=weight,
             )
-        return Ranking(fused=fused, scored=scored, dense=dense, lexical=lexical, plan=plan, weight=weight)
+        return Ranking(
+            fused=fused, scored=scored, dense=dense, lexical=lexical, plan=plan, weight=weight, dense_plan="exact"
+        )
 
-    def _count_leaks(self, principal: Principal, page: Leg, passages: dict[ChunkId, Passage]) -> None:
-        held_back = [chunk for chunk, _ in page if chunk not in passages]
+    async def _rerank(
+        self, text: str, ranking: Ranking, passages: dict[ChunkId, Passage], query: Query, times: dict[str, float]
+    ) -> Reranked:
+        if not query.rerank:
+            return Reranked(ranking.fused)
+        with stage("rerank", times):
+            return await rerank(self._reranker, text, ranking.fused, passages)
+
+    def _count_leaks(self, principal: Principal, wanted: list[ChunkId], passages: dict[ChunkId, Passage]) -> None:
+        held_back = [chunk for chunk in wanted if chunk not in passages]
         if held_back:
             LEAKS_CAUGHT.inc(len(held_back))
             log.error("leak_caught", tenant=principal.slug, chunks=[str(chunk) for chunk in held_back])
@@ -160,8 +166,8 @@ class Retriever:
 
 
 def normalise(text: str) -> str:
-    """The query as it is searched and cached: compatibility forms folded, white space single."""
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    """The query as it is searched and cached: in one spelling, white space single."""
+    return " ".join(one_spelling(text).split())
 
 
 def choose_collections(corpus: Corpus, names: tuple[str, ...] | None) -> list[CollectionState]:
@@ -174,23 +180,16 @@ def choose_collections(corpus: Corpus, names: tuple[str, ...] | None) -> list[Co
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def dense_score(row: Scored) -> float:
-    """The chunk's cosine and its best sentence's, in equal parts: a long chunk is found by the line that answers."""
-    return (1 - _SENTENCE_SHARE) * row.cosine + _SENTENCE_SHARE * row.best_sentence
-
-
-def evidence(ranking: Ranking) -> Evidence:
-    """The strongest sign, over all candidates, that the corpus holds an answer."""
-    sentences = [row.best_sentence for row in ranking.scored.values()]
-    maximum = ranking.plan.maximum if ranking.plan else 1.0
-    chunks = [row.cosine for row in ranking.scored.values()]
-    coverage = [row.bm25 / maximum for row in ranking.scored.values()]
-    return Evidence(*(round(max(signs, default=0.0), 6) for signs in (sentences, chunks, coverage)))
+def _wanted(ranking: Ranking, query: Query) -> list[ChunkId]:
+    """What is to be read: the page, and what a reranker may bring onto it."""
+    page = ranking.fused[query.offset : query.offset + query.limit]
+    head = ranking.fused[:CANDIDATES] if query.rerank else []
+    return list(dict.fromkeys(chunk for chunk, _ in (*head, *page)))
 
 
 def _lexical_only(lexical: Leg, plan: LexicalPlan | None) -> Ranking:
     fused = convex_combination({}, {key: score / plan.maximum for key, score in lexical} if plan else {}, weight=0.0)
-    return Ranking(fused=fused, scored={}, dense=[], lexical=lexical, plan=plan, weight=0.0)
+    return Ranking(fused=fused, scored={}, dense=[], lexical=lexical, plan=plan, weight=0.0, dense_plan=None)
 
 
 async def _marks(
@@ -224,36 +223,7 @@ def _hit(passage: Passage, score: float, ranking: Ranking, marks: list[tuple[int
         highlights=marks,
         score=round(score, 6),
         similarity=round(scored.cosine, 6) if scored else None,
-        ranks=Ranks(_rank_in(ranking.dense, chunk), _rank_in(ranking.lexical, chunk)),
+        ranks=ranking.ranks(chunk),
         metadata=passage.metadata,
-        explain=_hit_explanation(scored, ranking) if explain else None,
+        explain=explain_hit(ranking, chunk) if explain else None,
     )
-
-
-def _rank_in(leg: Leg, chunk: ChunkId) -> int | None:
-    return next((rank for rank, (key, _) in enumerate(leg, 1) if key == chunk), None)
-
-
-def _hit_explanation(scored: Scored | None, ranking: Ranking) -> dict[str, Any]:
-    if scored is None:
-        return {"dense_weight": ranking.weight}
-    return {
-        "cosine": round(scored.cosine, 6),
-        "best_sentence": round(scored.best_sentence, 6),
-        "dense": round(dense_score(scored), 6),
-        "lexical": round(scored.bm25 / ranking.plan.maximum, 6) if ranking.plan else None,
-        "dense_weight": ranking.weight,
-    }
-
-
-def _explanation(ranking: Ranking, times: dict[str, float], principal: Principal) -> dict[str, Any]:
-    return {
-        "plan": "exact",
-        "dense_weight": ranking.weight,
-        "dense_candidates": len(ranking.dense),
-        "lexical_candidates": len(ranking.lexical),
-        "lexemes": ranking.plan.lexemes if ranking.plan else [],
-        # Statistics are of the whole tenant: to a caller who reads part of it they would tell of the rest.
-        "lexemes_known": ranking.plan.known if ranking.plan and principal.reads_all_groups else None,
-        "stage_ms": times,
-    }

@@ -85,7 +85,7 @@ class NewSentence(msgspec.Struct, frozen=True):
 
 
 class NewChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """A chunk about to go into service, with its vectors."""
+    """A chunk about to go into service, with its vectors; `headings` and `body` are what its lexemes are of."""
 
     ordinal: int
     start: int
@@ -97,7 +97,8 @@ class NewChunk(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     pieces: int
     sha256: bytes
-    lexical: str
+    headings: str
+    body: str
     embedding: NDArray[np.float32]
     sentences: Sequence[NewSentence]
 
@@ -400,7 +401,8 @@ async def _insert_chunks(
             "sha256": chunk.sha256,
             "average": writing.average_length,
             "language": language,
-            "lexical": chunk.lexical,
+            "headings": chunk.headings,
+            "body": chunk.body,
             "embedding": HalfVector(chunk.embedding),
         }
         for chunk in chunks

@@ -30,7 +30,7 @@ async def test_the_statistics_are_fresh(services: Services, dataset: Dataset) ->
     async with corpus_in_service(services, dataset) as loaded:
         found = await services.searcher.search(loaded.principal, Query(text="oil chain moon", explain=True))
     assert found.explain
-    assert found.explain["lexemes_known"] == 2
+    assert found.explain["lexical"]["lexemes_known"] == 2
 
 
 async def test_a_kept_corpus_is_used_again_and_left(services: Services, dataset: Dataset) -> None:

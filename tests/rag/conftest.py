@@ -66,7 +66,8 @@ def new_version(text: str, embed: Embed, *, title: str | None = None) -> NewVers
             tokens=len(piece.split()),
             pieces=len(piece.split()),
             sha256=hashlib.sha256(piece.encode()).digest(),
-            lexical="\n".join(filter(None, (title, piece))),
+            headings=title or "",
+            body=piece,
             embedding=vectors[ordinal],
             sentences=[NewSentence(at, at + len(sentence), next(own)) for at, sentence in sentences[ordinal]],
         )

@@ -10,11 +10,12 @@ VALUES (%(tenant)s, %(chunk)s, %(document)s, %(version)s, %(ordinal)s, %(collect
     %(heading_path)s, %(context)s, %(page)s, %(start)s, %(end)s, %(tokens)s, %(pieces)s, %(sha256)s);
 
 -- name: insert_lexemes
--- The lexemes of one chunk with their BM25 weights.
+-- The lexemes of one chunk, those of its title and headings labelled A, with their BM25 weights.
 INSERT INTO chunk_lexemes (tenant_id, chunk_id, document_id, collection_id, acl_id, average_length, tsv, bm25)
 SELECT %(tenant)s, %(chunk)s, %(document)s, %(collection)s, %(acl)s, t.average, t.tsv, bm25_vector(t.tsv, t.average)
 FROM (SELECT s.tsv, coalesce(%(average)s::real, lexeme_length(s.tsv)) AS average
-      FROM (SELECT to_tsvector(('cloister.' || quote_ident(%(language)s))::regconfig, %(lexical)s) AS tsv) s) t;
+      FROM (SELECT setweight(to_tsvector(c.language, %(headings)s), 'A') || to_tsvector(c.language, %(body)s) AS tsv
+            FROM (SELECT ('cloister.' || quote_ident(%(language)s))::regconfig AS language) c) s) t;
 
 -- name: insert_embedding
 -- The vector of one chunk in its space.

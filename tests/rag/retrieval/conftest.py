@@ -3,13 +3,15 @@
 import pytest
 
 from rag.retrieval.query_vectors import QueryVectors
+from rag.retrieval.rerank import NullReranker
 from rag.retrieval.retriever import Retriever
 from rag.services import Services
 
 
 @pytest.fixture
 def retriever(services: Services) -> Retriever:
-    return Retriever(services.database, QueryVectors(services.encoder), dense_weight=0.7, timeout_s=20)
+    vectors = QueryVectors(services.encoder)
+    return Retriever(services.database, vectors, NullReranker(), dense_weight=0.7, timeout_s=20)
 
 
 @pytest.fixture

@@ -119,6 +119,7 @@ async def test_every_parameter_makes_another_result(search, watched):
         {"collections": ()},
         {"filter": '($."a" == 1)'},
         {"highlight": True},
+        {"rerank": True},
     ]
     for variant in variants:
         assert (await search("rear lamp", **variant)).cache == "miss"
@@ -130,7 +131,7 @@ async def test_what_is_explained_was_searched(search, watched):
     for _ in range(2):
         result = await search("rear lamp", explain=True)
         assert result.cache == "bypass"
-        assert result.explain
+        assert result.explain["cache"] == "bypass"
     assert watched.searches == 2
 
 

@@ -9,6 +9,7 @@ from rag.retrieval.retriever import normalise
 from rag.store.collections import create_collection
 from rag.store.documents import delete_document
 from rag.telemetry import REGISTRY
+from rag.tenancy import ALL_GROUPS
 
 MODES = ["hybrid", "semantic", "keyword"]
 
@@ -269,25 +270,46 @@ async def test_words_are_matched_in_the_language_of_their_collection(search, she
 async def test_an_explanation_adds_up(search):
     result = await search("rear lamp", explain=True, limit=50)
     said = result.explain
-    assert said["plan"] == "exact"
-    assert said["lexemes_known"] is None  # it would tell of documents that this caller may not read
-    assert set(said["lexemes"]) == {"rear", "lamp"}
-    assert said["dense_candidates"] == len(result.hits)
-    assert said["lexical_candidates"] == sum(hit.ranks.lexical is not None for hit in result.hits)
+    dense, lexical = said["dense"], said["lexical"]
+    assert (dense["plan"], lexical["plan"]) == ("exact", "rarest words first")
+    assert set(lexical["lexemes"]) == {"rear", "lamp"}
+    assert dense["candidates"] == len(result.hits)
+    assert lexical["candidates"] == sum(hit.ranks.lexical is not None for hit in result.hits)
+    assert (dense["ms"], lexical["ms"]) == (said["stage_ms"]["dense"], said["stage_ms"]["lexical"])
+    assert dense["weight"] + lexical["weight"] == pytest.approx(1)
+    assert said["rerank"] == {"model": None, "candidates": 0, "note": "not asked for"}
     assert {"corpus", "embed", "lexical", "dense", "rescore", "fuse", "hydrate"} == said["stage_ms"].keys()
     for hit in result.hits:
         parts = hit.explain
         assert parts["dense"] == pytest.approx((parts["cosine"] + parts["best_sentence"]) / 2, abs=1e-5)
         weight = parts["dense_weight"]
         assert hit.score == pytest.approx(weight * parts["dense"] + (1 - weight) * parts["lexical"], abs=1e-5)
-        assert (hit.similarity, weight) == (parts["cosine"], 0.7)
+        assert (hit.similarity, weight) == (parts["cosine"], dense["weight"])
+
+
+async def test_the_weight_is_the_query_s_own(search):
+    short, long = [
+        (await search(text, explain=True)).explain["dense"]["weight"]
+        for text in ("lamp", "does the rear lamp flicker when the battery has a loose cable in winter frost?")
+    ]
+    assert 0 < long < short < 1
+
+
+async def test_statistics_are_told_to_those_who_read_everything(shelf, retriever, search):
+    everyone = msgspec.structs.replace(shelf.principal, groups=ALL_GROUPS)
+    whole = (await retriever.search(everyone, Query(text="rear zeppelin", explain=True))).explain["lexical"]
+    part = (await search("rear zeppelin", explain=True)).explain["lexical"]
+    assert whole["lexemes_known"] == 1
+    assert whole["mass"] > 0
+    assert (part["lexemes_known"], part["mass"]) == (None, None)  # of documents that this caller may not read
 
 
 async def test_one_leg_alone_has_all_the_weight(search):
-    semantic = await search("lamp", mode="semantic", explain=True)
-    keyword = await search("lamp", mode="keyword", explain=True)
-    assert (semantic.explain["dense_weight"], keyword.explain["dense_weight"]) == (1, 0)
-    assert "embed" not in keyword.explain["stage_ms"]
+    semantic = (await search("lamp", mode="semantic", explain=True)).explain
+    keyword = (await search("lamp", mode="keyword", explain=True)).explain
+    assert (semantic["dense"]["weight"], keyword["dense"]["weight"]) == (1, 0)
+    assert (semantic["lexical"]["plan"], keyword["dense"]["plan"]) == (None, None)
+    assert "embed" not in keyword["stage_ms"]
 
 
 async def test_evidence_is_the_strongest_sign_of_each_kind(search):

@@ -52,11 +52,11 @@ def reference(chunks: list[dict[str, Any]], lexemes: list[str]) -> dict[Any, flo
 
 
 async def indexed(connection: TenantConnection) -> list[dict[str, Any]]:
-    """The tenant's chunks as PostgreSQL split them: how often each lexeme stands in each."""
+    """The tenant's chunks as PostgreSQL split them: how often each lexeme stands in each, twice in a heading."""
     rows = await (
         await connection.execute(
-            "SELECT chunk_id, average_length, (SELECT jsonb_object_agg(t.lexeme, cardinality(t.positions)) "
-            "FROM unnest(tsv) t) AS tf FROM chunk_lexemes"
+            "SELECT chunk_id, average_length, (SELECT jsonb_object_agg(t.lexeme, cardinality(t.positions) "
+            "+ cardinality(array_positions(t.weights, 'A'))) FROM unnest(tsv) t) AS tf FROM chunk_lexemes"
         )
     ).fetchall()
     return [{"id": r["chunk_id"], "average": r["average_length"], "tf": Counter(r["tf"])} for r in rows]
@@ -83,6 +83,23 @@ async def test_scores_are_those_of_the_reference(seed, acme):
         assert {chunk: pytest.approx(score, abs=1e-4) for chunk, score in expected.items()} == dict(hits)
         assert [score for _, score in hits] == sorted((score for _, score in hits), reverse=True)
         assert all(0 < score < plan.maximum for _, score in hits)
+
+
+async def test_a_word_of_a_heading_counts_twice_in_frequency_and_in_length(acme):
+    await acme.serve("titled", "Pull the brake on wet roads.", title="Brake lever")
+    await acme.serve("plain", "Brake lever. Pull the brake on wet roads.")
+    async with acme.connect() as connection:
+        await refresh_statistics(connection, acme.tenant)
+        chunks = await indexed(connection)
+    titled, plain = sorted((chunk["tf"] for chunk in chunks), key=lambda tf: -tf["brake"])
+    assert (titled["brake"], titled["lever"], titled["road"]) == (3, 2, 1)
+    assert (plain["brake"], plain["lever"], plain["road"]) == (2, 1, 1)
+    assert titled.total() == plain.total() + 2
+    plan, hits = await search(acme, "lever brake")
+    assert {chunk: pytest.approx(score, abs=1e-4) for chunk, score in reference(chunks, plan.lexemes).items()} == dict(
+        hits
+    )
+    assert hits[0][1] > hits[1][1]
 
 
 async def test_lengths_are_normalised_by_the_tenants_average(acme):

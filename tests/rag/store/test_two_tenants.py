@@ -115,7 +115,8 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         **_place(t, s),
         "average": None,
         "language": "english",
-        "lexical": "brakes",
+        "headings": "brakes",
+        "body": "brakes",
     },
     "chunks.insert_embedding": lambda t, s: {**_place(t, s), "embedding": VECTOR},
     "chunks.insert_sentence": lambda t, s: {
