@@ -15,6 +15,7 @@ from rag.errors import Unauthenticated
 from rag.issuers import Issuer
 from rag.jwt import Hint, key_of_secret, peek, verify
 from rag.keys import digest_key
+from rag.origins import is_origin
 from rag.remembered import Remembered
 from rag.store.database import Database
 from rag.store.keys import WidgetKey, authenticate, authenticate_widget, note_use, origin_listed, resolve_tenant
@@ -23,6 +24,7 @@ from rag.tenancy import Operator, Principal
 from rag.widgets import REQUIRED, narrowed
 
 _REMEMBERED: Final = 10_000
+_REMEMBERED_TOKENS: Final = 2_000  # each may hold a filter
 _TRUST_SECONDS: Final = 5.0  # a revoked key is refused after this long at the latest
 _DISTRUST_SECONDS: Final = 2.0
 _NOTED_SECONDS: Final = 60.0
@@ -37,6 +39,7 @@ class Authenticator:
         self._known: Remembered[bytes, Principal | Operator] = Remembered(_REMEMBERED)
         # Apart, so that a flood of invented keys drives no real one out.
         self._refused: Remembered[bytes, None] = Remembered(_REMEMBERED)
+        self._tokens: Remembered[bytes, Principal] = Remembered(_REMEMBERED_TOKENS)
         self._widget_keys: Remembered[UUID, WidgetKey] = Remembered(_REMEMBERED)
         self._refused_widget_keys: Remembered[UUID, None] = Remembered(_REMEMBERED)
         self._noted: Remembered[UUID, None] = Remembered(_REMEMBERED)
@@ -44,7 +47,9 @@ class Authenticator:
 
     def knows(self, credential: str) -> bool:
         """Whether it was valid when it was last looked up here; nothing is asked, and it may have ended since."""
-        digest = _token_digest(credential) if "." in credential else digest_key(credential)
+        if "." in credential:
+            return _token_digest(credential) in self._tokens
+        digest = digest_key(credential)
         return digest is not None and digest in self._known
 
     async def identify(self, credential: str) -> Principal | Operator:
@@ -62,6 +67,8 @@ class Authenticator:
 
     async def lists_origin(self, origin: str) -> bool:
         """Whether any live publishable key lists a browser origin: what a preflight, which has no key, is told."""
+        if not is_origin(origin):
+            return False
         if found := self._origins.get(origin):
             return found[1]
         until = time.monotonic() + _TRUST_SECONDS
@@ -85,9 +92,9 @@ class Authenticator:
             self._known.keep(digest, who, now + _TRUST_SECONDS)
         return who
 
-    async def _of_token(self, token: str) -> Principal | Operator:
+    async def _of_token(self, token: str) -> Principal:
         digest = _token_digest(token)
-        if found := self._known.get(digest):
+        if found := self._tokens.get(digest):
             return found[1]
         try:
             hint = peek(token)
@@ -96,10 +103,10 @@ class Authenticator:
             else:
                 who, until = await self._of_person(token, hint, hint.issuer)
         except Unauthenticated as refusal:
-            self._known.forget(digest)
+            self._tokens.forget(digest)
             log.info("token_refused", reason=type(refusal.__cause__).__name__ if refusal.__cause__ else refusal.message)
             raise
-        self._known.keep(digest, who, until)
+        self._tokens.keep(digest, who, until)
         return who
 
     async def _of_person(self, token: str, hint: Hint, name: str) -> tuple[Principal, float]:

@@ -23,6 +23,14 @@ def parse_origin(text: str) -> str:
     return f"{scheme}://{host}" if port is None or (scheme, port) in _USUAL_PORTS else f"{scheme}://{host}:{port}"
 
 
+def is_origin(text: str) -> bool:
+    """Whether this is an origin in the very spelling that a browser sends."""
+    try:
+        return parse_origin(text) == text
+    except InvalidInput:
+        return False
+
+
 def parse_origins(texts: Iterable[str], *, pointer: str = "/origins") -> tuple[str, ...]:
     """Each origin once, sorted; raises `InvalidInput` that points at the one that is wrong."""
     found = set()

@@ -19,6 +19,7 @@ from rag.store.statements import statement
 from rag.tenancy import ALL_GROUPS, Operator, Principal
 
 OVERLAP: Final = timedelta(days=1)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class WidgetKey(msgspec.Struct, frozen=True):
@@ -260,7 +261,9 @@ def _rotatable(keys: Sequence[Key], key: UUID, now: datetime) -> Key:
 
 
 def _as_long(old: Key, now: datetime) -> datetime | None:
-    return now + (old.expires_at - old.created_at) if old.expires_at else None
+    if old.expires_at is None:
+        return None
+    return now + min(old.expires_at - old.created_at, _LATEST - now)
 
 
 def _of_tenant(kind: str) -> Literal["secret", "publishable"]:

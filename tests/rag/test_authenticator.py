@@ -275,7 +275,7 @@ async def test_tokens_of_one_key_ask_the_database_once_and_trust_it_no_longer_th
     await acme.database.close()
     token = widget_token(key_id, secret, sub="another")
     assert (await authenticator.identify(token)).key_id == first.key_id
-    until, _ = authenticator._known.get(hashlib.sha256(token.encode()).digest())
+    until, _ = authenticator._tokens.get(hashlib.sha256(token.encode()).digest())
     assert until == known_until
     assert known_until - time.monotonic() <= 5
 
@@ -295,7 +295,7 @@ async def test_a_token_is_not_remembered_past_its_end(authenticator, by_issuer, 
         (authenticator, widget_token(key_id, secret, exp=nearly - 10)),  # within the leeway of clocks
     ):
         assert await who.identify(token)
-        found = who._known.get(hashlib.sha256(token.encode()).digest())
+        found = who._tokens.get(hashlib.sha256(token.encode()).digest())
         assert found is None or found[0] - time.monotonic() <= 2
 
 
@@ -354,8 +354,16 @@ async def test_an_origin_is_listed_by_live_publishable_keys(acme, bolt):
 
 async def test_an_origin_is_looked_up_once_in_a_while(authenticator, acme):
     await new_widget_key(acme)
+    none = "https://none.example"
     assert await authenticator.lists_origin(SHOP)
-    assert not await authenticator.lists_origin("null")
+    assert not await authenticator.lists_origin(none)
     await acme.database.close()
     assert await authenticator.lists_origin(SHOP)
-    assert not await authenticator.lists_origin("null")
+    assert not await authenticator.lists_origin(none)
+
+
+async def test_what_is_no_origin_is_not_looked_up(authenticator, database):
+    await database.close()
+    for origin in ("null", "*", "", "https://shop.example/", "https://" + "a" * 10_000):
+        assert not await authenticator.lists_origin(origin)
+    assert len(authenticator._origins) == 0

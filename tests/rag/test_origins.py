@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.errors import InvalidInput
-from rag.origins import parse_origin, parse_origins
+from rag.origins import is_origin, parse_origin, parse_origins
 
 WRONG = [
     "", "null", "NULL", "*", "https://*", "https://*.shop.example", "shop.example", "//shop.example", "https://",
@@ -18,6 +18,7 @@ WRONG = [
 def test_what_no_browser_sends_is_no_origin(text):
     with pytest.raises(InvalidInput):
         parse_origin(text)
+    assert not is_origin(text)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,8 @@ def test_what_no_browser_sends_is_no_origin(text):
 def test_an_origin_is_spelled_as_browsers_do(text, canonical):
     assert parse_origin(text) == canonical
     assert parse_origin(canonical) == canonical
+    assert is_origin(canonical)
+    assert is_origin(text) == (text == canonical)
 
 
 def test_each_origin_stands_once_and_a_wrong_one_is_pointed_at():

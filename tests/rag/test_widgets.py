@@ -17,7 +17,7 @@ from rag.errors import Unauthenticated
 from rag.retrieval.filters import compile_filter
 from rag.store.keys import create_key, create_signing_secret
 from rag.tenancy import Principal
-from rag.widgets import LONGEST_LIFE_S, narrowed
+from rag.widgets import narrowed
 
 PAGE = Path(__file__).parents[2] / "docs" / "keys.md"
 
@@ -105,7 +105,7 @@ def test_a_token_chooses_among_all_collections_of_a_key_that_lists_none(key):
         ({"origins": ["null"]}, "/origins/0"),
         ({"origins": ["*"]}, "/origins/0"),
         ({"collections": None}, "collections"),
-        ({"exp": time.time() + LONGEST_LIFE_S + 600}, "24 hours"),
+        ({"exp": 99_999_999_999}, "24 hours"),
         ({"iat": 0}, "24 hours"),
         ({"exp": "soon"}, "exp"),
     ],

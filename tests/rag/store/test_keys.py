@@ -273,6 +273,13 @@ async def test_a_successor_lives_as_long_and_the_first_no_longer_than_it_would_h
     assert abs(done.made.expires_at - soon) < timedelta(minutes=1)
 
 
+async def test_a_life_to_the_end_of_time_has_a_successor(acme):
+    latest = datetime.max.replace(tzinfo=UTC)
+    async with acme.connect() as connection:
+        _, key_id = await create_key(connection, acme.tenant, expires_at=latest)
+    assert (await rotated(acme, key_id)).made.expires_at == latest
+
+
 async def test_what_has_ended_or_has_a_successor_is_not_rotated(acme, bolt, absent_id):
     async with acme.connect() as connection:
         _, twice = await create_key(connection, acme.tenant)
