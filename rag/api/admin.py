@@ -174,7 +174,7 @@ async def create_key(slug: FromPath[str], data: JSONBody[KeyRequest], database: 
     operation_id="rotateKey",
     tags=["admin"],
     summary="Make a key's successor",
-    opt={**OPERATOR, "problems": (409,)},
+    opt={**_WRITE, **SHOWN_ONCE, "problems": (409,)},
 )
 async def rotate_key(
     slug: FromPath[str],
