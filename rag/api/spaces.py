@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from rag.api.access import OPERATOR, Cost
 from rag.api.cursors import cut, decode_cursor
-from rag.api.idempotency import EXEMPT
+from rag.api.idempotency import REPLAYED
 from rag.api.schemas import ApprovalId, Cursor, Limit, Page
 from rag.domain import TenantId
 from rag.settings import Settings
@@ -63,7 +63,7 @@ async def list_spaces(database: NamedDependency[Database], limit: Limit = 20, cu
     operation_id="activateEmbeddingSpace",
     tags=["admin"],
     summary="Search in this space from now on",
-    opt={**OPERATOR, **EXEMPT, "cost": Cost.WRITE, "problems": (409,)},
+    opt={**OPERATOR, **REPLAYED, "cost": Cost.WRITE, "problems": (409,)},
 )
 async def activate_space(
     space: FromPath[str],
