@@ -15,9 +15,11 @@ from procrastinate import App, BaseRetryStrategy, RetryDecision
 from procrastinate.jobs import Job
 
 from ingest.failures import TryAgain
+from ingest.housekeeping import keep_house
 from ingest.pipeline import Tools, ingest_document
 from ingest.sandbox import Sandbox
 from rag.domain import TenantId
+from rag.errors import TenantErased
 from rag.services import Services
 from rag.store.corpus import refresh_statistics
 from rag.store.delivery import INGEST_TASK, QUEUE, STATISTICS_TASK, deliver_run, deliver_statistics
@@ -81,11 +83,13 @@ async def open_worker(services: Services) -> AsyncIterator[App]:
 
     async def document(*, tenant: str, run: str) -> None:
         owner = TenantId(UUID(tenant))
-        if await ingest_document(tools, owner, UUID(run)):
-            await statistics.ask(owner)
+        with contextlib.suppress(TenantErased):  # nothing is to be done for it any more
+            if await ingest_document(tools, owner, UUID(run)):
+                await statistics.ask(owner)
 
     async def refresh(*, tenant: str) -> None:
-        await statistics.refresh(TenantId(UUID(tenant)))
+        with contextlib.suppress(TenantErased):
+            await statistics.refresh(TenantId(UUID(tenant)))
 
     app.task(name=INGEST_TASK, queue=QUEUE, retry=_Again())(document)
     app.task(name=STATISTICS_TASK, queue=QUEUE, retry=_Again())(refresh)
@@ -99,7 +103,7 @@ async def work(services: Services, *, until_idle: bool = False, signals: bool = 
     """Serve the queue until cancelled; `until_idle` returns once it is empty, `signals` makes SIGTERM stop it."""
     settings = services.settings
     async with open_worker(services) as app:
-        recovery = asyncio.create_task(_recover(services, app))
+        beside = [asyncio.create_task(_recover(services, app)), asyncio.create_task(keep_house(services))]
         try:
             await app.run_worker_async(
                 queues=[QUEUE],
@@ -111,9 +115,9 @@ async def work(services: Services, *, until_idle: bool = False, signals: bool = 
                 install_signal_handlers=signals,
             )
         finally:
-            recovery.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await recovery
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
 
 def yield_to_others() -> None:
@@ -143,6 +147,7 @@ async def _deliver_undelivered(services: Services) -> None:
     async with services.database.control() as control:
         lost = await undelivered(control)
     for tenant, run in lost:
-        async with services.database.tenant(tenant) as connection:
-            await deliver_run(services.delivery, connection, tenant, run, priority=0)
-        log.warning("run_delivered_again", run=str(run))
+        with contextlib.suppress(TenantErased):
+            async with services.database.tenant(tenant) as connection:
+                await deliver_run(services.delivery, connection, tenant, run, priority=0)
+            log.warning("run_delivered_again", run=str(run))

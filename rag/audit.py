@@ -54,6 +54,8 @@ class Act(Enum):
     TENANT_CREATE = ("tenant.create", 3004, 1, _INFORMATIONAL)
     TENANT_UPDATE = ("tenant.update", 3004, 3, _INFORMATIONAL)
     TENANT_DELETE = ("tenant.delete", 3004, 4, _MEDIUM)
+    ERASURE_BEGIN = ("erasure.begin", 3004, 4, _MEDIUM)
+    ERASURE_FINISH = ("erasure.finish", 3004, 4, _INFORMATIONAL)
     TENANT_READ = ("tenant.read", 6005, 4, _INFORMATIONAL)
     COLLECTION_CREATE = ("collection.create", 3004, 1, _INFORMATIONAL)
     COLLECTION_UPDATE = ("collection.update", 3004, 3, _INFORMATIONAL)

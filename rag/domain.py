@@ -2,10 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, NewType
+from typing import Annotated, Any, Literal, NewType
 from uuid import UUID
 
 import msgspec
+
+Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
 
 TenantId = NewType("TenantId", UUID)
 ChunkId = NewType("ChunkId", UUID)
@@ -13,6 +15,7 @@ ChunkId = NewType("ChunkId", UUID)
 Mode = Literal["hybrid", "semantic", "keyword"]
 CacheStatus = Literal["hit", "miss", "bypass"]
 JobState = Literal["queued", "running", "succeeded", "failed", "dead", "cancelled"]
+ErasureKind = Literal["tenant", "document", "user"]
 RefusalCode = Literal[
     "no_results", "thin_context", "uncited", "model_refused", "budget_exhausted", "model_unavailable", "policy"
 ]
@@ -48,6 +51,45 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     key_units: int | None = None
     user_units: int | None = None
     concurrency: int | None = None
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """For how many days a tenant keeps what ages; null: as the installation says, 0: for ever.
+
+    `answers` with their questions, `jobs` that have ended, `versions` that were superseded and that no answer quotes.
+    """
+
+    answers_days: Days | None = None
+    jobs_days: Days | None = None
+    versions_days: Days | None = None
+
+
+class StoreCount(msgspec.Struct, frozen=True):
+    """What an erasure did in one store; `remaining` counts rows of its subject, null while it is not finished."""
+
+    store: str
+    removed: int
+    remaining: int | None
+    note: str
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
+    """An erasure and, once it is finished, its receipt: every store there is, and no content.
+
+    `digest` is the SHA-256 of the kind, the tenant's id and the subject's names, a line each: whoever knows the names
+    can tell whose receipt it is. `requested_by` is an identity, as in the audit trail.
+    """
+
+    erasure_id: UUID
+    tenant_id: UUID
+    kind: ErasureKind
+    state: Literal["running", "finished"]
+    step: str | None
+    digest: str
+    requested_by: str
+    started_at: datetime
+    finished_at: datetime | None
+    stores: list[StoreCount]
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):

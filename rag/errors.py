@@ -13,7 +13,8 @@ CloisterError
 │   ├── MethodNotAllowed          the path exists, the method does not
 │   ├── Conflict                  the state of the thing forbids this
 │   ├── ApprovalRequired          another operator has to grant it first: carries the approval's id
-│   └── KeyReused                 the same Idempotency-Key came with another request
+│   ├── KeyReused                 the same Idempotency-Key came with another request
+│   └── TenantErased              the tenant's erasure has begun; nothing of it is served any more
 ├── Deferred                      the caller is too early: try again after `retry_after` seconds
 │   ├── RequestInProgress         the same Idempotency-Key is at work
 │   └── RateLimited               a limit is used up
@@ -161,6 +162,14 @@ class KeyReused(Refused):
     code = "idempotency_key_reused"
     status = 422
     title = "Idempotency-Key reused"
+
+
+class TenantErased(Refused):
+    """The tenant's erasure has begun: nothing of it is read or written any more."""
+
+    code = "tenant_erased"
+    status = 410
+    title = "Tenant erased"
 
 
 class Deferred(CloisterError):

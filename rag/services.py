@@ -12,6 +12,7 @@ from rag.authenticator import Authenticator
 from rag.cache.base import Cache, NullCache
 from rag.cache.buckets import Buckets, FallingBack, LocalBuckets
 from rag.embedding.base import Embedder
+from rag.erasure import Eraser
 from rag.errors import CloisterError, SetupError
 from rag.gateway.base import Gateway
 from rag.gateway.extractive import ExtractiveGateway
@@ -21,6 +22,7 @@ from rag.limits.allowances import Allowances, default_allowance, three_quarters
 from rag.limits.lanes import Lanes
 from rag.limits.rates import Rates
 from rag.limits.strangers import Strangers
+from rag.purge import Purger, standing_retention
 from rag.retrieval.base import Searcher
 from rag.retrieval.cached import CachedRetriever
 from rag.retrieval.query_vectors import QueryVectors
@@ -54,6 +56,8 @@ class Services:
     searcher: Searcher
     answerer: Answerer
     gateway: Gateway
+    eraser: Eraser
+    purger: Purger
 
     async def ping(self) -> dict[str, str]:
         """Each dependency's state: `ok`, or what is wrong in a few words; answers within two seconds."""
@@ -160,6 +164,8 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
             searcher=searcher,
             answerer=answerer,
             gateway=gateway,
+            eraser=Eraser(database, cache, approvals_required=settings.approvals_required),
+            purger=Purger(database, standing_retention(settings)),
         )
 
 

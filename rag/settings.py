@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from rag.domain import Days
 from rag.errors import SetupError
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -77,6 +78,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenant_concurrency: Quota | None = None
     trusted_proxies: str | None = None
     approvals: Literal["required", "off"] | None = None
+    retention_answers_days: Days = 90
+    retention_jobs_days: Days = 30
+    retention_versions_days: Days = 90
 
     @property
     def embedded(self) -> bool:

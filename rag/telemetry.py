@@ -62,6 +62,13 @@ DOCUMENTS_INGESTED: Final = Counter(
     "cloister_documents_ingested_total", "Documents that ended an attempt, by outcome.", ("outcome",), registry=REGISTRY
 )
 
+ROWS_REMOVED: Final = Counter(
+    "cloister_rows_removed_total",
+    "Rows removed by an erasure or by age, by store.",
+    ("store", "reason"),
+    registry=REGISTRY,
+)
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger("cloister")
 
 

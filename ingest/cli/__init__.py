@@ -21,6 +21,8 @@ _COMMANDS: Final = {
     "space": ("ingest.cli.spaces", "space"),
     "approval": ("ingest.cli.approvals", "approval"),
     "audit": ("ingest.cli.audit", "audit"),
+    "erase": ("ingest.cli.erase", "erase"),
+    "purge": ("ingest.cli.purge", "purge"),
 }
 _SHORT: Final = {
     "up": "Run everything on this machine: PostgreSQL, Valkey, the API and a worker.",
@@ -28,7 +30,7 @@ _SHORT: Final = {
     "worker": "Run an ingestion worker.",
     "migrate": "Bring the database schema up to this release.",
     "doctor": "Check the installation and say what to mend, and how.",
-    "tenant": "Create, list, show and delete tenants.",
+    "tenant": "Create, list, show and delete tenants; limits, and how long they keep things.",
     "key": "Create, list, rotate and revoke API keys.",
     "ingest": "Load files and folders into a tenant's collection.",
     "search": "Search a tenant's documents.",
@@ -37,6 +39,8 @@ _SHORT: Final = {
     "space": "List embedding spaces, and make one the active one.",
     "approval": "List, grant and deny requests for privileged acts.",
     "audit": "Verify and export the audit trail.",
+    "erase": "Erase a tenant, a document or what a person asked; receipts.",
+    "purge": "Remove what is kept no longer.",
     "eval": "Measure retrieval on your own data.",
 }
 

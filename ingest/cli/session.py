@@ -13,7 +13,9 @@ import rich_click as click
 from ingest.cli.identity import actor_at_hand
 from rag.audit import Act, Event, Resource
 from rag.domain import Scope, TenantId
-from rag.services import Services, open_services, with_embedded_servers
+from rag.erasure import Eraser
+from rag.purge import Purger, standing_retention
+from rag.services import Services, open_cache, open_services, with_embedded_servers
 from rag.settings import Settings, load_settings
 from rag.store.audit import record
 from rag.store.database import Database
@@ -68,6 +70,24 @@ def with_settings(work: Callable[[Database, Settings], Awaitable[T]]) -> T:
 
     with ready_settings() as settings:
         return asyncio.run(run(settings))
+
+
+def with_purger(work: Callable[[Database, Purger], Awaitable[T]]) -> T:
+    """Run a piece of work that purges."""
+    return with_settings(lambda database, settings: work(database, Purger(database, standing_retention(settings))))
+
+
+def with_eraser(work: Callable[[Database, Eraser], Awaitable[T]]) -> T:
+    """Run a piece of work that erases: it needs the cache too."""
+
+    async def run(database: Database, settings: Settings) -> T:
+        cache = open_cache(settings)
+        try:
+            return await work(database, Eraser(database, cache, approvals_required=settings.approvals_required))
+        finally:
+            await cache.close()
+
+    return with_settings(run)
 
 
 def with_services(work: Callable[[Services], Awaitable[T]]) -> T:

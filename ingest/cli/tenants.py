@@ -1,17 +1,28 @@
 """`cloister tenant`."""
 
-from typing import Any
+import re
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
 import rich_click as click
 
 from ingest.cli.identity import approval_option, operator_option
-from ingest.cli.session import find_tenant, json_option, print_json, print_table, say, with_database, with_settings
-from rag.domain import Limits, Tenant
-from rag.settings import Settings
+from ingest.cli.session import (
+    find_tenant,
+    json_option,
+    print_json,
+    print_table,
+    say,
+    with_database,
+    with_eraser,
+    with_purger,
+)
+from rag.domain import Erasure, Limits, Retention, Tenant
+from rag.erasure import Eraser
+from rag.purge import Purger, effective
+from rag.store import retention as store
 from rag.store import tenants
-from rag.store.approvals import require_approval
 from rag.store.database import Database
 from rag.store.limits import change_limits, read_limits
 
@@ -27,10 +38,32 @@ class _Quota(click.ParamType[int | str]):
 
 QUOTA = _Quota()
 
+_MOST_DAYS: Final = 36_500
+
+
+class _Days(click.ParamType[int | str]):
+    """A time in whole days: `30d`, `12w`, `forever`, or `default` for what the installation says."""
+
+    name = "days"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, int) or value == "default":
+            return value
+        if value == "forever":
+            return 0
+        match = re.fullmatch(r"(\d{1,5})([dw])", str(value))
+        days = int(match[1]) * {"d": 1, "w": 7}[match[2]] if match else 0
+        if not 1 <= days <= _MOST_DAYS:
+            self.fail(f"'{value}' is none of 30d, 12w, forever and default", param, ctx)
+        return days
+
+
+DAYS: Final = _Days()
+
 
 @click.group()
 def tenant() -> None:
-    """Create, list, show and delete tenants, and set their limits."""
+    """Create, list, show and delete tenants, and set their limits and how long they keep things."""
 
 
 @tenant.command()
@@ -92,24 +125,49 @@ def show(slug: str, as_json: bool) -> None:
 @operator_option
 @json_option
 def delete(slug: str, yes: bool, approval: UUID | None, as_json: bool) -> None:
-    """Delete a tenant with all its documents, keys, answers and jobs; its audit trail stays."""
+    """Erase a tenant with all it has but its audit trail; the same as `cloister erase tenant`."""
     if not yes:
         click.confirm(f"Delete '{slug}' and everything it holds? This cannot be undone", abort=True, err=True)
 
-    async def work(database: Database, settings: Settings) -> None:
-        found = await find_tenant(database, slug)
-        act = tenants.deletion(found)
-        async with database.control() as connection:
-            await require_approval(
-                connection, act, by=database.by, approval=approval, required=settings.approvals_required
-            )
-            await tenants.delete_tenant(connection, found)
+    async def work(_: Database, eraser: Eraser) -> Erasure:
+        return await eraser.run(await eraser.begin_tenant(slug, approval=approval))
 
-    with_settings(work)
+    receipt = with_eraser(work)
     if as_json:
-        print_json({"deleted": slug})
+        print_json({"deleted": slug, "erasure": receipt.erasure_id})
     else:
-        say(f"deleted {slug}")
+        say(f"deleted {slug}; receipt: cloister erase show {receipt.erasure_id}")
+
+
+@tenant.command()
+@click.argument("slug")
+@click.option("--answers", "answers_days", type=DAYS, help="Questions and answers: 30d, 12w, forever or default.")
+@click.option("--jobs", "jobs_days", type=DAYS, help="Jobs that have ended.")
+@click.option("--versions", "versions_days", type=DAYS, help="Superseded versions that no answer quotes.")
+@operator_option
+@json_option
+def retention(slug: str, as_json: bool, **given: int | Literal["default"] | None) -> None:
+    """Show for how long a tenant keeps things, and change what is given."""
+    change = {name: None if days == "default" else days for name, days in given.items() if days is not None}
+
+    async def work(database: Database, purger: Purger) -> tuple[Retention, dict[str, int]]:
+        found = await find_tenant(database, slug)
+        async with database.tenant(found) as connection:
+            if change:
+                await store.change_retention(connection, found, change)
+            chosen = await store.get_retention(connection, found)
+        return chosen, effective(chosen, purger.standing)
+
+    chosen, days = with_purger(work)
+    if as_json:
+        print_json({"chosen": chosen, "in_force": {**dict.fromkeys(store.STORES, 0), **days}})
+        return
+    own = msgspec.structs.asdict(chosen)
+    rows: list[list[object]] = [
+        [what.removesuffix("_days"), days.get(what, "forever"), "default" if own[what] is None else "chosen"]
+        for what in store.STORES
+    ]
+    print_table(["what", "days", "because"], rows)
 
 
 @tenant.command()

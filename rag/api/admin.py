@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from rag.api.access import OPERATOR, Cost
 from rag.api.cursors import cut, decode_cursor
+from rag.api.erasure import receipt_of, run_a_while
 from rag.api.idempotency import REPLAYED, SHOWN_ONCE
 from rag.api.schemas import (
     ApprovalId,
@@ -26,14 +27,14 @@ from rag.api.schemas import (
     TenantPatch,
     TenantRequest,
 )
-from rag.domain import Key, Limits, Scope, Tenant, TenantId
+from rag.domain import Key, Limits, Retention, Scope, Tenant, TenantId
+from rag.erasure import Eraser
 from rag.origins import parse_origins
-from rag.settings import Settings
 from rag.store import keys as key_store
 from rag.store import limits as limit_store
+from rag.store import retention as retention_store
 from rag.store import tenants as tenant_store
-from rag.store.approvals import require_approval
-from rag.store.database import Database
+from rag.store.database import Database, TenantConnection
 
 _WRITE: Final = {**OPERATOR, "cost": Cost.WRITE}
 _DEFAULT_SCOPES: Final = {"secret": [Scope.SEARCH, Scope.ANSWER], "publishable": [Scope.SEARCH]}
@@ -61,32 +62,39 @@ async def create_tenant(data: JSONBody[TenantRequest], database: NamedDependency
     """Make a tenant with an empty corpus; it has no key until one is made."""
     async with database.control() as connection:
         made = await tenant_store.create_tenant(connection, data.slug, name=data.name)
-    return Response(_detail(made, Limits()), headers={"Location": f"/v1/admin/tenants/{made.slug}"})
+    detail = TenantDetail(**msgspec.structs.asdict(made), limits=Limits(), retention=Retention())
+    return Response(detail, headers={"Location": f"/v1/admin/tenants/{made.slug}"})
 
 
 @get("/v1/admin/tenants/{slug:str}", operation_id="getTenant", tags=["admin"], summary="Read a tenant", opt=OPERATOR)
 async def get_tenant(slug: FromPath[str], database: NamedDependency[Database]) -> TenantDetail:
-    """The tenant with its counts and its limits; a limit of null is the installation's default, 0 is none."""
+    """The tenant with its counts, limits and retention; null is the installation's default, 0 no limit and no end."""
     found = await _find(database, slug)
     async with database.tenant(TenantId(found.tenant_id)) as connection:
-        return _detail(found, await limit_store.read_limits(connection, TenantId(found.tenant_id)))
+        return await _detail(connection, found)
 
 
 @patch(
     "/v1/admin/tenants/{slug:str}",
     operation_id="changeTenant",
     tags=["admin"],
-    summary="Change a tenant's limits",
+    summary="Change a tenant's limits and how long it keeps things",
     opt=_WRITE,
 )
 async def change_tenant(
     slug: FromPath[str], data: JSONBody[TenantPatch], database: NamedDependency[Database]
 ) -> TenantDetail:
-    """Change the limits that are given; null goes back to the default, 0 is no limit. It holds within 5 seconds."""
+    """Change what is given; null goes back to the default, 0 is no limit and no end.
+
+    Limits hold within 5 seconds; what is kept no longer is gone within an hour or two.
+    """
     found = await _find(database, slug)
-    change = msgspec.to_builtins(data.limits) if data.limits else {}
-    async with database.tenant(TenantId(found.tenant_id)) as connection:
-        return _detail(found, await limit_store.change_limits(connection, TenantId(found.tenant_id), change))
+    tenant = TenantId(found.tenant_id)
+    async with database.tenant(tenant) as connection:
+        await limit_store.change_limits(connection, tenant, msgspec.to_builtins(data.limits) if data.limits else {})
+        if data.retention:
+            await retention_store.change_retention(connection, tenant, msgspec.to_builtins(data.retention))
+        return await _detail(connection, found)
 
 
 @delete(
@@ -94,20 +102,18 @@ async def change_tenant(
     operation_id="deleteTenant",
     tags=["admin"],
     summary="Delete a tenant and all that is its own",
-    opt={**_WRITE, "problems": (409,)},
+    opt={**_WRITE, "problems": (409,), "location": True},
 )
 async def delete_tenant(
-    slug: FromPath[str],
-    database: NamedDependency[Database],
-    settings: NamedDependency[Settings],
-    approval: ApprovalId = None,
-) -> None:
-    """Remove the tenant, its documents, keys, jobs and answers; its audit trail stays. A privileged act."""
-    async with database.control() as connection:
-        tenant = TenantId((await tenant_store.tenant_by_slug(connection, slug)).tenant_id)
-        act, required = tenant_store.deletion(tenant), settings.approvals_required
-        await require_approval(connection, act, by=database.by, approval=approval, required=required)
-        await tenant_store.delete_tenant(connection, tenant)
+    slug: FromPath[str], eraser: NamedDependency[Eraser], approval: ApprovalId = None
+) -> Response[None]:
+    """Erase the tenant, but for its audit trail. A privileged act.
+
+    Nothing of it is served from here on. `Location` is the receipt; a worker finishes what takes longer than this.
+    """
+    begun = await eraser.begin_tenant(slug, approval=approval)
+    await run_a_while(eraser, begun)
+    return Response(None, headers={"Location": receipt_of(begun)})
 
 
 @get(
@@ -226,8 +232,11 @@ async def _find(database: Database, slug: str) -> Tenant:
         return await tenant_store.tenant_by_slug(connection, slug)
 
 
-def _detail(found: Tenant, limits: Limits) -> TenantDetail:
-    return TenantDetail(**msgspec.structs.asdict(found), limits=limits)
+async def _detail(connection: TenantConnection, found: Tenant) -> TenantDetail:
+    tenant = TenantId(found.tenant_id)
+    limits = await limit_store.read_limits(connection, tenant)
+    retention = await retention_store.get_retention(connection, tenant)
+    return TenantDetail(**msgspec.structs.asdict(found), limits=limits, retention=retention)
 
 
 def _order(key: Key) -> tuple[datetime, UUID]:

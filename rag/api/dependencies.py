@@ -8,8 +8,10 @@ from litestar.di import NamedDependency, Provide
 
 from rag.api.visits import visit_of
 from rag.audit import Actor, actor_of
+from rag.erasure import Eraser
 from rag.errors import Forbidden
 from rag.generation.answerer import Answerer
+from rag.purge import Purger
 from rag.retrieval.base import Searcher
 from rag.settings import Settings
 from rag.store.database import Database
@@ -42,6 +44,16 @@ def _answerer(state: State) -> Answerer:
     return found
 
 
+def _eraser(state: State, actor: NamedDependency[Actor]) -> Eraser:
+    found: Eraser = state.services.eraser
+    return found.acting_for(actor)
+
+
+def _purger(state: State) -> Purger:
+    found: Purger = state.services.purger
+    return found
+
+
 def _principal(request: Request[Any, Any, Any]) -> Principal:
     who = request.user
     if not isinstance(who, Principal):
@@ -55,5 +67,7 @@ PROVIDED: Final = {
     "database": Provide(_database, sync_to_thread=False),
     "searcher": Provide(_searcher, sync_to_thread=False),
     "answerer": Provide(_answerer, sync_to_thread=False),
+    "eraser": Provide(_eraser, sync_to_thread=False),
+    "purger": Provide(_purger, sync_to_thread=False),
     "principal": Provide(_principal, sync_to_thread=False),
 }

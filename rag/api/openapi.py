@@ -232,13 +232,13 @@ def _answers(handler: HTTPRouteHandler, schemas: dict[Any, Any]) -> dict[str, An
     return answers
 
 
-_PROBLEMS: Final = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503)
+_PROBLEMS: Final = (400, 401, 403, 404, 408, 409, 410, 413, 415, 422, 429, 500, 503)
 
 
 def _errors(handler: HTTPRouteHandler, parameters: list[dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
     statuses: set[int] = {500, 503, *handler.opt.get("problems", ())}
     if not handler.opt.get(PUBLIC_OPT):
-        statuses |= {401, 403, 422, 429}
+        statuses |= {401, 403, 410, 422, 429}
     if any(parameter["in"] == "path" for parameter in parameters):
         statuses |= {404, 422}
     if handler.opt.get(OPT) in {"replayed", "shown once"}:

@@ -9,7 +9,23 @@ from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, UnsetType
 
 from rag.api.pointers import depth, outsized
-from rag.domain import CacheStatus, Collection, Document, DocumentVersion, Hit, Job, Key, Limits, Mode, Scope, Tenant
+from rag.domain import (
+    CacheStatus,
+    Collection,
+    Days,
+    Document,
+    DocumentVersion,
+    Erasure,
+    ErasureKind,
+    Hit,
+    Job,
+    Key,
+    Limits,
+    Mode,
+    Retention,
+    Scope,
+    Tenant,
+)
 from rag.errors import InvalidInput
 
 T = TypeVar("T")
@@ -162,16 +178,51 @@ class LimitsPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     concurrency: Quota | UnsetType = UNSET
 
 
+class RetentionPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """For how many days to keep things; what is left out stays, null is as the installation says, 0 for ever."""
+
+    answers_days: Days | UnsetType | None = UNSET
+    jobs_days: Days | UnsetType | None = UNSET
+    versions_days: Days | UnsetType | None = UNSET
+
+
 class TenantPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What to change of a tenant; what is left out stays."""
 
     limits: LimitsPatch | UnsetType = UNSET
+    retention: RetentionPatch | UnsetType = UNSET
+
+
+class RetentionSettings(msgspec.Struct, kw_only=True):
+    """What a tenant has chosen, and what holds with the installation's settings for the rest."""
+
+    chosen: Retention
+    in_force: Retention
 
 
 class TenantDetail(Tenant, frozen=True, kw_only=True):
-    """A tenant with its own limits."""
+    """A tenant with its own limits, and for how long it has chosen to keep things."""
 
     limits: Limits
+    retention: Retention
+
+
+class ErasureRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Whom or what to erase: a tenant, one document of it, or what one person asked."""
+
+    kind: ErasureKind
+    tenant: Annotated[str, Meta(min_length=1, max_length=63)]
+    collection: CollectionName | None = None
+    external_id: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+    user: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a name that is missing, and one that has no place here."""
+        needed = {"tenant": (), "document": ("collection", "external_id"), "user": ("user",)}[self.kind]
+        for name in ("collection", "external_id", "user"):
+            if (getattr(self, name) is not None) != (name in needed):
+                words = "is needed" if name in needed else "has no place"
+                raise InvalidInput(f"'{name}' {words} to erase a {self.kind}", pointer=f"/{name}")
 
 
 class KeyRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -249,6 +300,10 @@ class TenantPage(Page[Tenant], kw_only=True):
 
 class KeyPage(Page[Key], kw_only=True):
     """A page of keys, oldest first."""
+
+
+class ErasurePage(Page[Erasure], kw_only=True):
+    """A page of erasures, newest first."""
 
 
 class Alive(msgspec.Struct):

@@ -1,6 +1,6 @@
 """What a cache is, and the one that holds nothing."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rag.errors import Unavailable
 
@@ -11,6 +11,13 @@ class CacheUnavailable(Unavailable):
     code = "cache_unavailable"
 
 
+class Fence(NamedTuple):
+    """Whose a value is, and the owner's generation before it was computed."""
+
+    owner: str
+    generation: bytes
+
+
 class Cache(Protocol):
     """Bytes under a key, for a while; every method raises `CacheUnavailable` at once when it cannot be had."""
 
@@ -18,8 +25,16 @@ class Cache(Protocol):
         """The value, or None."""
         ...
 
-    async def set(self, key: str, value: bytes, *, ttl_s: int) -> None:
-        """Keep a value for `ttl_s` seconds; one that is too large is not kept."""
+    async def fence(self, owner: str) -> Fence:
+        """Take this before computing a value: once the owner was forgotten, `set` keeps it no more."""
+        ...
+
+    async def set(self, key: str, value: bytes, *, ttl_s: int, fence: Fence | None = None) -> None:
+        """Keep a value for `ttl_s` seconds; one that is too large, or behind its fence, is not kept."""
+        ...
+
+    async def forget(self, owner: str) -> int:
+        """Remove every value whose key names the owner, and those still being computed; gives back how many."""
         ...
 
     async def ping(self) -> None:
@@ -38,8 +53,16 @@ class NullCache:
         """Raise `CacheUnavailable`."""
         raise CacheUnavailable(f"there is no cache to look {key[:8]}… up in")
 
-    async def set(self, key: str, value: bytes, *, ttl_s: int) -> None:
+    async def fence(self, owner: str) -> Fence:
+        """A fence around nothing."""
+        return Fence(owner, b"")
+
+    async def set(self, key: str, value: bytes, *, ttl_s: int, fence: Fence | None = None) -> None:
         """Keep nothing."""
+
+    async def forget(self, owner: str) -> int:  # noqa: ARG002
+        """Nothing was kept."""
+        return 0
 
     async def ping(self) -> None:
         """Raise `CacheUnavailable`."""

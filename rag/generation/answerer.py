@@ -152,6 +152,7 @@ class Answerer:
             corpus_version=result.corpus_version,
             space=result.embedding_space,
             passages=passages,
+            user=principal.user,
         )
 
 

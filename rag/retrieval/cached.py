@@ -108,12 +108,16 @@ class CachedRetriever:
         return await asyncio.shield(flight)
 
     async def _search_and_keep(self, principal: Principal, query: Query, key: str) -> SearchResult:
+        try:
+            fence = await self._cache.fence(str(principal.tenant))
+        except CacheUnavailable:
+            return await self._inner.search(principal, query)
         result = await self._inner.search(principal, query)
         if result.degraded:
             return result
         try:
             entry = msgspec.msgpack.encode(Entry(principal.tenant, result))
-            await self._cache.set(key, entry, ttl_s=self._ttl_s)
+            await self._cache.set(key, entry, ttl_s=self._ttl_s, fence=fence)
         except (CacheUnavailable, OverflowError) as error:  # a number in the metadata may be wider than 64 bits
             log.debug("cache_not_written", reason=type(error).__name__)
         return result

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from rag.domain import Answer, TenantId
 from rag.errors import NotFound
 from rag.store.database import TenantConnection
+from rag.store.erasure import subject_digest
 from rag.store.statements import statement
 
 
@@ -23,8 +24,12 @@ async def keep_answer(
     corpus_version: int,
     space: str,
     passages: Sequence[dict[str, Any]],
+    user: str | None = None,
 ) -> None:
-    """Store an answer with what it was made from, unless a document that it quotes was deleted meanwhile."""
+    """Store an answer with what it was made from and who asked.
+
+    Nothing is stored when a document that it quotes was deleted, or the person erased, since the question was asked.
+    """
     quoted = {citation.document_id for citation in answer.citations}
     quoted |= {hit.document_id for hit in (answer.refusal.nearest if answer.refusal else [])}
     values = {
@@ -40,6 +45,9 @@ async def keep_answer(
         "documents": sorted(quoted),
         "body": Jsonb(msgspec.to_builtins(answer)),
         "passages": Jsonb(msgspec.to_builtins(list(passages))),
+        "user": user,
+        "user_digest": subject_digest("user", tenant, user) if user is not None else None,
+        "took_s": answer.took_ms / 1000,
     }
     await connection.execute(statement("answers.keep"), values)
 

@@ -115,6 +115,12 @@ async def list_approvals(
     return [_approval(row) for row in await (await connection.execute(statement("approvals.list"), values)).fetchall()]
 
 
+async def purge_approvals(connection: ControlConnection, *, days: int, limit: int) -> int:
+    """Remove at most `limit` approvals that ended more than `days` ago; gives how many."""
+    row = await (await connection.execute(statement("approvals.purge"), {"days": days, "limit": limit})).fetchone()
+    return int(row["purged"]) if row else 0
+
+
 async def _ask(
     connection: TenantConnection | ControlConnection, act: PrivilegedAct, by: Actor
 ) -> ApprovalRequired | Conflict:

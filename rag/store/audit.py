@@ -57,7 +57,7 @@ async def list_heads(connection: ControlConnection) -> list[Head]:
 
 async def read_head(database: Database, chain: TenantId) -> tuple[int, bytes] | None:
     """The number and the hash of a chain's last event, as they are kept beside the chain."""
-    async with database.tenant(chain) as connection:
+    async with database.tenant(chain, erased=True) as connection:
         row = await (await connection.execute(statement("audit.head"), {"tenant": chain})).fetchone()
     return (row["sequence"], row["hash"]) if row else None
 
@@ -76,7 +76,7 @@ async def read_chain(database: Database, chain: TenantId, *, since: datetime = B
     """A chain's events in order, a page at a time: a chain of any length takes the memory of one page."""
     after = 0
     while True:
-        async with database.tenant(chain) as connection:
+        async with database.tenant(chain, erased=True) as connection:
             values: dict[str, Any] = {"tenant": chain, "after": after, "since": since, "limit": _PAGE}
             rows = await (await connection.execute(statement("audit.events"), values)).fetchall()
         for row in rows:

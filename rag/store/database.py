@@ -20,6 +20,7 @@ from rag.errors import (
     InvalidInput,
     Overloaded,
     SetupError,
+    TenantErased,
     TooLarge,
     WriteConflict,
 )
@@ -98,19 +99,22 @@ class Database:
 
     @asynccontextmanager
     async def tenant(
-        self, tenant: TenantId, *, snapshot: bool = False, timeout_s: float = 20.0
+        self, tenant: TenantId, *, snapshot: bool = False, timeout_s: float = 20.0, erased: bool = False
     ) -> AsyncIterator[TenantConnection]:
         """A transaction in which row-level security lets through the rows of this tenant alone.
 
         `snapshot` makes it read-only with one view of the data for all of its statements. A statement that takes
-        longer than `timeout_s` is ended and raises `DatabaseUnavailable`.
+        longer than `timeout_s` is ended and raises `DatabaseUnavailable`. Raises `TenantErased` as soon as the
+        tenant's erasure has begun, unless `erased`: the erasure itself enters, and who reads its audit trail.
         """
         async with self._connection(timeout_s) as connection:
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ if snapshot else None)
             await connection.set_read_only(snapshot or None)
-            setting = "SELECT set_config('app.tenant_id', %s, true), set_config('statement_timeout', %s, true)"
             async with self._transaction(connection):
-                await connection.execute(setting, (str(tenant), _milliseconds(timeout_s)))
+                values = {"tenant": tenant, "timeout": _milliseconds(timeout_s), "writes": not (snapshot or erased)}
+                row = await (await connection.execute(statement("erasure.enter"), values)).fetchone()
+                if row and row["erased"] and not erased:
+                    raise TenantErased("the tenant is erased, or about to be")
                 yield TenantConnection(connection)
 
     @asynccontextmanager

@@ -30,6 +30,11 @@ def statement(name: str) -> LiteralString:
     return STATEMENTS[name]
 
 
+def in_store(name: str, table: str) -> sql.Composed:
+    """A statement over one table of the schema: `{store}` becomes that table."""
+    return sql.SQL(STATEMENTS[name]).format(store=sql.Identifier("cloister", table))
+
+
 def in_space(name: str, space: str) -> sql.Composed:
     """A statement over one embedding space: `{embeddings}` and `{sentences}` become that space's tables."""
     return sql.SQL(STATEMENTS[name]).format(

@@ -48,7 +48,11 @@ def deletion(tenant: TenantId) -> PrivilegedAct:
 
 
 async def delete_tenant(connection: ControlConnection, tenant: TenantId) -> None:
-    """Remove a tenant and everything that is its own but its audit trail; raises `NotFound`."""
+    """Remove a tenant's row and, in this one transaction, all that is its own but its audit trail; raises `NotFound`.
+
+    For a tenant that holds next to nothing. A tenant is deleted by its erasure (`rag.erasure`), which goes in short
+    transactions, reaches the cache and leaves a receipt.
+    """
     row = await (await connection.execute(statement("tenants.delete"), {"tenant": tenant})).fetchone()
     if row is None or not row["deleted"]:
         raise NotFound("no such tenant")

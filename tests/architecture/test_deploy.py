@@ -203,15 +203,6 @@ def test_the_documented_statements_prepare_a_server_of_ones_own(bare_server: Emb
     assert migrate(bare_server.owner_url) > 0
 
 
-def test_the_documented_retention_runs_as_the_owner(bare_server: EmbeddedServers, tmp_path: Path) -> None:
-    _write_passwords(tmp_path, "0123456789abcdef", "fedcba9876543210")
-    _psql(bare_server, ROOT / "deploy/postgres/init.sql", secrets=tmp_path)
-    migrate(bare_server.owner_url)
-    section = (ROOT / "docs/operations.md").read_text("utf-8").split("\n## Retention\n")[1]
-    with psycopg.connect(bare_server.owner_url) as owner:
-        owner.execute(section.split("```sql\n")[1].split("```")[0].encode())
-
-
 # --- Dockerfile
 
 

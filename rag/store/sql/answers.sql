@@ -1,14 +1,17 @@
 -- name: keep
--- An answer as it was sent, with what it was made from; not when a document that it quotes was deleted meanwhile.
+-- An answer as it was sent, with what it was made from; not when a document that it quotes was deleted meanwhile, or
+-- the person who asked was erased since.
 WITH held AS (
     SELECT FROM documents WHERE tenant_id = %(tenant)s AND document_id = ANY (%(documents)s::uuid[])
     ORDER BY document_id FOR KEY SHARE
 )
 INSERT INTO answers (tenant_id, answer_id, key_id, question, status, refusal_code, gateway, corpus_version, space,
-    document_ids, body, passages)
+    document_ids, body, passages, asked_by)
 SELECT %(tenant)s, %(answer)s, %(key)s, %(question)s, %(status)s, %(refusal_code)s, %(gateway)s,
-    %(corpus_version)s, %(space)s, %(documents)s::uuid[], %(body)s, %(passages)s
-WHERE (SELECT count(*) FROM held) = cardinality(%(documents)s::uuid[]);
+    %(corpus_version)s, %(space)s, %(documents)s::uuid[], %(body)s, %(passages)s, %(user)s
+WHERE (SELECT count(*) FROM held) = cardinality(%(documents)s::uuid[])
+  AND NOT EXISTS (SELECT FROM erasures e WHERE e.tenant_id = %(tenant)s AND e.digest = %(user_digest)s::bytea
+                  AND e.started_at > now() - make_interval(secs => %(took_s)s));
 
 -- name: get
 -- An answer, while the caller may read every document that it quotes.

@@ -18,3 +18,7 @@ SELECT * FROM read_approval(%(approval)s);
 -- name: list
 -- Approvals, newest first, before a cursor.
 SELECT * FROM list_approvals(%(state)s, %(before_time)s, %(before_approval)s, %(limit)s);
+
+-- name: purge
+-- Remove approvals that ended long ago, at most so many; gives how many.
+SELECT purge_approvals(%(days)s, %(limit)s) AS purged;

@@ -80,9 +80,9 @@ INSERT INTO document_versions (tenant_id, document_id, version, text, content_sh
 VALUES (%(tenant)s, %(document)s, %(version)s, %(text)s, %(sha256)s, %(title)s);
 
 -- name: intern_acl
--- The number of a set of groups, new if need be.
+-- The number of a set of groups, new if need be; nobody removes it until the transaction ends.
 WITH known AS (
-    SELECT acl_id FROM acl_sets WHERE tenant_id = %(tenant)s AND digest = %(digest)s
+    SELECT acl_id FROM acl_sets WHERE tenant_id = %(tenant)s AND digest = %(digest)s FOR KEY SHARE
 ), made AS (
     INSERT INTO acl_sets (tenant_id, groups, digest)
     SELECT %(tenant)s, %(groups)s, %(digest)s WHERE NOT EXISTS (SELECT FROM known)

@@ -42,6 +42,11 @@ OPEN_TO = {
     ("GET", "/v1/admin/tenants/{slug}"): {"operator"},
     ("PATCH", "/v1/admin/tenants/{slug}"): {"operator"},
     ("DELETE", "/v1/admin/tenants/{slug}"): {"operator"},
+    ("GET", "/v1/retention"): {"manage"},
+    ("PATCH", "/v1/retention"): {"manage"},
+    ("POST", "/v1/admin/erasure"): {"operator"},
+    ("GET", "/v1/admin/erasure"): {"operator"},
+    ("GET", "/v1/admin/erasure/{erasure_id}"): {"operator"},
     ("GET", "/v1/admin/tenants/{slug}/keys"): {"operator"},
     ("POST", "/v1/admin/tenants/{slug}/keys"): {"operator"},
     ("DELETE", "/v1/admin/tenants/{slug}/keys/{key_id}"): {"operator"},
@@ -68,7 +73,7 @@ async def keys(services, house, operator_key):
 
 def filled(template):
     names = {"collection": "none", "external_id": "none", "slug": "none", "space": "none"}
-    names |= {name: str(uuid4()) for name in ("answer_id", "job_id", "key_id", "approval_id")}
+    names |= {name: str(uuid4()) for name in ("answer_id", "job_id", "key_id", "approval_id", "erasure_id")}
     return template.format(**names)
 
 

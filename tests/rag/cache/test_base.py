@@ -6,7 +6,8 @@ from rag.errors import Unavailable
 
 async def test_no_cache_says_so_at_once_and_keeps_nothing():
     cache = NullCache()
-    await cache.set("k", b"v", ttl_s=60)
+    await cache.set("k", b"v", ttl_s=60, fence=await cache.fence("owner"))
+    assert await cache.forget("owner") == 0
     with pytest.raises(CacheUnavailable):
         await cache.get("k")
     with pytest.raises(CacheUnavailable, match="REDIS_URL"):

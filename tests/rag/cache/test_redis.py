@@ -1,4 +1,5 @@
 import asyncio
+from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
@@ -157,3 +158,35 @@ async def test_a_caller_that_goes_away_spoils_no_connection(url, request):
     assert await narrow.get("nothing") is None
     assert await narrow.get(request.node.name) == b"mine"
     await narrow.close()
+
+
+async def test_what_an_owner_has_is_forgotten_and_nobody_elses(cache, server):
+    mine, other = str(uuid4()), str(uuid4())
+    for number in range(1200):  # more than one step of the walk
+        await server.set(f"search:{mine}:{number}", b"x")
+    await server.set(f"limits:day:{mine}", b"x")
+    await cache.set(f"search:{other}:1", b"x", ttl_s=60)
+    assert await cache.forget(mine) == 1201
+    assert await cache.forget(mine) == 0
+    assert await cache.get(f"search:{other}:1") == b"x"
+    assert [key async for key in server.scan_iter(match=f"*{mine}*")] == [f"generation:{mine}".encode()]
+    assert 0 < await server.ttl(f"generation:{mine}") <= 3600
+
+
+async def test_a_value_computed_before_its_owner_was_forgotten_is_not_kept(cache):
+    owner = str(uuid4())
+    key = f"search:{owner}:1"
+    fence = await cache.fence(owner)
+    await cache.set(key, b"x", ttl_s=60, fence=fence)
+    assert await cache.get(key) == b"x"
+    await cache.forget(owner)
+    await cache.set(key, b"x", ttl_s=60, fence=fence)
+    assert await cache.get(key) is None
+    await cache.set(key, b"y", ttl_s=60, fence=await cache.fence(owner))
+    assert await cache.get(key) == b"y"
+
+
+async def test_a_cache_that_is_away_cannot_forget(fallible):
+    cache, _ = fallible
+    with pytest.raises(CacheUnavailable):
+        await cache.forget(str(uuid4()))

@@ -44,3 +44,15 @@ async def test_the_longest_unused_is_forgotten_first(counting, house, monkeypatc
     for text in ("a", "b", "a", "c", "a", "b"):
         await vectors.of(house.tenant, text)
     assert counting.asked == ["a", "b", "c", "b"]
+
+
+async def test_a_question_is_in_memory_for_ten_minutes(counting, house, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(query_vectors.time, "monotonic", lambda: now)
+    vectors = QueryVectors(counting)
+    await vectors.of(house.tenant, "old")
+    now += 599
+    await vectors.of(house.tenant, "new")
+    now += 2
+    await vectors.of(house.tenant, "newest")
+    assert {text for _, text in vectors._kept} == {"new", "newest"}

@@ -24,10 +24,12 @@ from rag.store.collections import create_collection
 from rag.store.corpus import Corpus, read_corpus, refresh_statistics
 from rag.store.database import Connection, Database
 from rag.store.delivery import delivery_app
+from rag.store.erasure import begin
 from rag.store.idempotency import Attempt, Reply, claim, finish
 from rag.store.ingestion import fail
 from rag.store.keys import create_key
 from rag.store.limits import change_limits
+from rag.store.retention import change_retention
 from rag.store.statements import statement
 
 _NUMBER = count()
@@ -57,6 +59,7 @@ class Seed(NamedTuple):
     key: UUID
     caller: bytes  # was answered under the key that is its canary, and long ago under another
     request_lease: UUID
+    erasure: UUID
 
     @property
     def ids(self) -> set[str]:
@@ -158,12 +161,14 @@ async def untouched(shared_settings) -> AsyncIterator[Database]:
 def control_statements() -> frozenset[str]:
     """The statements that belong to no tenant: every other one is tried beside a second tenant."""
     return frozenset(
-        "approvals.decide approvals.get approvals.list approvals.request approvals.use "
+        "approvals.decide approvals.get approvals.list approvals.purge approvals.request approvals.use "
         "audit.heads audit.known_keys audit.page "
         "spaces.activate spaces.known spaces.usage "
-        "delivery.workers ingest.totals ingest.undelivered keys.authenticate keys.authenticate_widget "
+        "delivery.workers erasure.clear_samples erasure.close erasure.enter erasure.find erasure.tables "
+        "ingest.totals ingest.undelivered keys.authenticate keys.authenticate_widget "
         "keys.create_operator keys.list_operators keys.origin_listed keys.resolve_tenant keys.revoke_operator "
-        "keys.rotate_operator schema.row_security schema.version tenants.by_slug tenants.create tenants.delete "
+        "keys.rotate_operator retention.claim schema.row_security schema.version "
+        "tenants.by_slug tenants.create tenants.delete "
         "tenants.list".split()
     )
 
@@ -199,10 +204,15 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
             corpus_version=1,
             space="minilm_l6_v2",
             passages=[{"text": canary}],
+            user=f"{canary}-person",
         )
         caller = os.urandom(32)
         request_lease = await _answered_request(connection, tenant, caller, canary, answer.id)
         await change_limits(connection, tenant, {"key_units": len(canary)})
+        unused = {"tenant": tenant, "groups": [f"{canary}-gone"], "digest": os.urandom(32)}
+        await connection.execute(statement("documents.intern_acl"), unused)
+        await change_retention(connection, tenant, {"answers_days": 7})
+        erasure = await begin(connection, tenant, "user", {"user": canary}, step="writes")
         bare_chunk = await _bare_chunk(connection, tenant, bare.document_id, corpus)
         rows = await (await connection.execute("SELECT chunk_id, content_sha256 FROM chunks")).fetchall()
     return Seed(
@@ -225,6 +235,7 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
         key=key,
         caller=caller,
         request_lease=request_lease,
+        erasure=erasure,
     )
 
 
@@ -314,6 +325,7 @@ def _ghost() -> Seed:
         key=uuid4(),
         caller=os.urandom(32),
         request_lease=uuid4(),
+        erasure=uuid4(),
     )
 
 

@@ -67,6 +67,25 @@ CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]]
         {"tenant_id", "slug", "sequence", "occurred_at", "previous_hash", "hash", "event"},
     ),
     "delivery.workers": (lambda s: {}, {"alive"}),
+    "erasure.clear_samples": (lambda s: {}, {"count"}),
+    "erasure.close": (
+        lambda s: {"tenant": s.tenant, "digest": bytes(32), "subject": Jsonb({}), "by": "x", "step": "queue"},
+        {"erasure_id"},
+    ),
+    "erasure.enter": (lambda s: {"tenant": s.tenant, "timeout": "20000", "writes": True}, {"erased"}),
+    "erasure.find": (
+        lambda s: {
+            "erasure": None,
+            "tenant_id": None,
+            "open": True,
+            "before_time": "9999-01-01",
+            "before": UUID(int=2**128 - 1),
+            "limit": 10,
+        },
+        {"erasure_id", "tenant_id", "kind", "digest", "requested_by", "step", "removed", "remaining"}
+        | {"started_at", "finished_at"},
+    ),
+    "erasure.tables": (lambda s: {}, {"name"}),
     "ingest.undelivered": (lambda s: {"limit": 10}, {"tenant_id", "run_id"}),
     "ingest.totals": (lambda s: {}, {"state", "runs", "oldest_seconds"}),
     "keys.authenticate": (
@@ -95,6 +114,8 @@ CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]]
         {"key_id", "ends_at"},
     ),
     "keys.revoke_operator": (lambda s: {"key": s.key}, {"revoked"}),
+    "approvals.purge": (lambda s: {"days": 90, "limit": 10}, {"purged"}),
+    "retention.claim": (lambda s: {"every": 3600.0, "limit": 0}, {"tenant_id"}),
     "schema.row_security": (lambda s: {}, {"role", "bound"}),
     "schema.version": (lambda s: {}, {"version"}),
     "spaces.activate": (lambda s: {"space": "minilm_l6_v2", "subject": s.tenant}, {"slug", "missing"}),

@@ -22,6 +22,7 @@ from rag.domain import TenantId
 from rag.store.database import Connection
 from rag.store.statements import STATEMENTS
 from tests.rag.store.conftest import Seed, everything, undone
+from tests.rag.store.erasure_statements import ERASURE_STATEMENTS
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
@@ -72,6 +73,7 @@ def _kept_reply(tenant: UUID, seed: Seed) -> dict[str, Any]:
 
 # Statement -> its parameters, of a tenant's id and of the seed that every other id is taken from.
 TENANT_STATEMENTS: dict[str, Parameters] = {
+    **ERASURE_STATEMENTS,
     "answers.keep": lambda t, s: {
         "tenant": t,
         "answer": uuid4(),
@@ -85,6 +87,9 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "documents": [s.document],
         "body": Jsonb({}),
         "passages": Jsonb([]),
+        "user": "someone",
+        "user_digest": SHA,
+        "took_s": 0.5,
     },
     "answers.get": lambda t, s: {"tenant": t, "answer": s.answer, "acl": ACLS},
     "answers.forget_document": _document,
@@ -295,7 +300,8 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     "search.sentences": _legs,
 }
 
-TOUCH_NO_TABLE = {"search.matching_words", "corpus.stats_lock"}
+STORE = {"erasure.document_chunk_rows": f"chunk_sentences_{SPACE}"}
+TOUCH_NO_TABLE = {"search.matching_words", "corpus.stats_lock", "erasure.await_writes"}
 TAKES_NO_TENANT = {"audit.append"}  # without one it is an operator's transaction, which may write to any chain
 NAMES_THE_TENANT = re.compile(r"(?:\b\w+\.)?tenant_id = %\(tenant\)s")
 STRIPPABLE = [name for name in TENANT_STATEMENTS if NAMES_THE_TENANT.search(STATEMENTS[name])]
@@ -303,6 +309,8 @@ STRIPPABLE = [name for name in TENANT_STATEMENTS if NAMES_THE_TENANT.search(STAT
 
 def _text_of(name: str, *, stripped: bool = False) -> sql.Composable:
     text = NAMES_THE_TENANT.sub("TRUE", STATEMENTS[name]) if stripped else STATEMENTS[name]
+    if "{store}" in text:
+        return sql.SQL(text).format(store=sql.Identifier("cloister", STORE.get(name, "chunk_lexemes")))
     if "{embeddings}" not in text and "{sentences}" not in text:
         return sql.SQL(text)
     return sql.SQL(text).format(
