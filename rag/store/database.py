@@ -7,6 +7,7 @@ from typing import Any, NewType, Self
 
 import psycopg
 from pgvector.psycopg import register_vector_async
+from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
@@ -38,7 +39,11 @@ ControlConnection = NewType("ControlConnection", Connection)  # made by Database
 
 # `jobs` holds procrastinate's tables, which name each other without a schema.
 _GRACE_S = 2.0  # after which a server that does not even cancel is given up
-_OPTIONS = "-c search_path=cloister,jobs,public -c plan_cache_mode=force_custom_plan -c timezone=UTC -c jit=off"
+# One process a statement: with several, one tenant's large search would take every core from the others.
+_OPTIONS = (
+    "-c search_path=cloister,jobs,public -c plan_cache_mode=force_custom_plan -c timezone=UTC -c jit=off "
+    "-c max_parallel_workers_per_gather=0"
+)
 
 
 class Database:
@@ -102,15 +107,15 @@ class Database:
     ) -> AsyncIterator[TenantConnection]:
         """A transaction in which row-level security lets through the rows of this tenant alone.
 
-        `snapshot` makes it read-only with one view of the data for all of its statements. A statement that takes
-        longer than `timeout_s` is ended and raises `DatabaseUnavailable`.
+        `snapshot` makes it read-only with one view of the data for all of its statements, taken once no tenant's
+        partition is being swapped. A statement that takes longer than `timeout_s` is ended and raises
+        `DatabaseUnavailable`.
         """
         async with self._connection(timeout_s) as connection:
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ if snapshot else None)
             await connection.set_read_only(snapshot or None)
-            setting = "SELECT set_config('app.tenant_id', %s, true), set_config('statement_timeout', %s, true)"
             async with self._transaction(connection):
-                await connection.execute(setting, (str(tenant), _milliseconds(timeout_s)))
+                await connection.execute(_opening(tenant, _milliseconds(timeout_s), snapshot=snapshot), prepare=False)
                 yield TenantConnection(connection)
 
     @asynccontextmanager
@@ -176,6 +181,14 @@ def _translated(error: psycopg.OperationalError) -> CloisterError:
     if state.startswith("53"):
         return DatabaseUnavailable("PostgreSQL is out of disk, memory or connections", retry_after=10.0)
     return DatabaseUnavailable("PostgreSQL does not answer", retry_after=2.0)
+
+
+def _opening(tenant: TenantId, milliseconds: str, *, snapshot: bool) -> sql.Composed:
+    # Two statements in one message: the snapshot is taken by the second, under the lock of the first. A snapshot from
+    # before a swap would look for the tenant's rows in a partition that was filled after it, and find none.
+    gate = sql.SQL("LOCK TABLE ONLY dense_partitions IN ACCESS SHARE MODE; " if snapshot else "")
+    settings = "SELECT set_config('app.tenant_id', {}, true), set_config('statement_timeout', {}, true)"
+    return gate + sql.SQL(settings).format(sql.Literal(str(tenant)), sql.Literal(milliseconds))
 
 
 def _milliseconds(seconds: float) -> str:
