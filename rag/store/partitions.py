@@ -18,7 +18,7 @@ Outcome = Literal["built", "attached", "dissolved", "behind", "busy", "full", "a
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Where a tenant's vectors of one space stand. `chunks` is 0 when the space is not the tenant's active one."""
+    """How many chunks a tenant has, 0 when it was deleted, and where its vectors of one space stand."""
 
     chunks: int
     built: bool

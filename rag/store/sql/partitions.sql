@@ -1,6 +1,6 @@
 -- name: read
--- Where the tenant's vectors of a space stand and where they belong: chunks, and whether a partition is read or built.
-SELECT coalesce((SELECT u.chunk_count FROM corpora u WHERE u.tenant_id = %(tenant)s AND u.space = %(space)s), 0) AS chunks,
+-- Where the tenant's vectors of a space stand, and how many chunks it has; 0 of a tenant that was deleted.
+SELECT coalesce((SELECT u.chunk_count FROM corpora u WHERE u.tenant_id = %(tenant)s), 0) AS chunks,
        p.tenant_id IS NOT NULL AS built, p.attached_at IS NOT NULL AS attached
 FROM (SELECT 1) one LEFT JOIN dense_partitions p ON p.tenant_id = %(tenant)s AND p.space = %(space)s;
 

@@ -28,6 +28,7 @@ from rag.store.idempotency import Attempt, Reply, claim, finish
 from rag.store.ingestion import fail
 from rag.store.keys import create_key
 from rag.store.limits import change_limits
+from rag.store.partitions import attach_partition, build_partition
 from rag.store.statements import statement
 
 _NUMBER = count()
@@ -119,7 +120,12 @@ def tenants(sow, owners) -> tuple[Seed, Seed]:
 
     async def both(database: Database, delivery) -> tuple[Seed, Seed]:
         ours = await _seed(owners, database, delivery, "first", "axolotl")
-        return ours, await _seed(owners, database, delivery, "second", "quokka")
+        theirs = await _seed(owners, database, delivery, "second", "quokka")
+        for seed in (ours, theirs):
+            async with database.tenant(TenantId(seed.tenant)) as connection:
+                await build_partition(connection, TenantId(seed.tenant), "minilm_l6_v2")
+                assert await attach_partition(connection, TenantId(seed.tenant), "minilm_l6_v2") == "attached"
+        return ours, theirs
 
     return sow(both)
 
@@ -163,7 +169,8 @@ def control_statements() -> frozenset[str]:
         "spaces.activate spaces.known spaces.usage "
         "delivery.workers ingest.totals ingest.undelivered keys.authenticate keys.authenticate_widget "
         "keys.create_operator keys.list_operators keys.origin_listed keys.resolve_tenant keys.revoke_operator "
-        "keys.rotate_operator schema.row_security schema.version tenants.by_slug tenants.create tenants.delete "
+        "keys.rotate_operator partitions.misplaced partitions.totals "
+        "schema.row_security schema.version tenants.by_slug tenants.create tenants.delete "
         "tenants.list".split()
     )
 

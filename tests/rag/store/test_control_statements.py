@@ -95,6 +95,8 @@ CONTROL_STATEMENTS: dict[str, tuple[Callable[[Seed], dict[str, Any]], set[str]]]
         {"key_id", "ends_at"},
     ),
     "keys.revoke_operator": (lambda s: {"key": s.key}, {"revoked"}),
+    "partitions.misplaced": (lambda s: {"over": 1, "under": 1000, "limit": 10}, {"tenant_id", "space"}),
+    "partitions.totals": (lambda s: {}, {"attached", "built"}),
     "schema.row_security": (lambda s: {}, {"role", "bound"}),
     "schema.version": (lambda s: {}, {"version"}),
     "spaces.activate": (lambda s: {"space": "minilm_l6_v2", "subject": s.tenant}, {"slug", "missing"}),
