@@ -237,23 +237,25 @@ BEGIN
 END $$;
 
 -- The nearest chunks by the approximate index of a tenant's own partition, as far as the first `p_fetch` of the whole
--- tenant go: what stands among them and in scope, nearest first. If that is `p_limit` rows, no nearer one in scope was
--- passed over but by the index itself; if it is fewer, ask for an exact scan instead. With the caller's own rights.
--- Without sorting the order can only come from the index: the planner, which knows nothing of recall, has no choice.
+-- tenant go: what stands among them and in scope, nearest first, each with its rank among all. If that is `p_limit`
+-- rows, no nearer one in scope was passed over but by the index itself; if it is fewer, there may be more.
+-- With the caller's own rights. Without sorting the order can only come from the index: the planner, which knows
+-- nothing of recall, has no choice.
 CREATE FUNCTION cloister.nearest_chunks(
     p_tenant uuid, p_space text, p_vector public.halfvec, p_collections int[], p_acl int[], p_filter jsonpath,
     p_fetch int, p_effort int, p_limit int)
-RETURNS TABLE (chunk_id uuid, score double precision)
+RETURNS TABLE (chunk_id uuid, score double precision, overall bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, public, pg_temp SET enable_sort = off
 AS $$
 BEGIN
     PERFORM set_config('hnsw.ef_search', p_effort::text, true);
     RETURN QUERY EXECUTE format('
         WITH near AS MATERIALIZED (
-            SELECT e.chunk_id, e.document_id, e.collection_id, e.acl_id, e.embedding <=> $2 AS distance
-            FROM cloister.%I e WHERE e.tenant_id = $1 ORDER BY e.embedding <=> $2 LIMIT $6
+            SELECT o.*, row_number() OVER () AS overall
+            FROM (SELECT e.chunk_id, e.document_id, e.collection_id, e.acl_id, e.embedding <=> $2 AS distance
+                  FROM cloister.%I e WHERE e.tenant_id = $1 ORDER BY e.embedding <=> $2 LIMIT $6) o
         )
-        SELECT n.chunk_id, 1 - n.distance FROM near n
+        SELECT n.chunk_id, 1 - n.distance, n.overall FROM near n
         WHERE ($3 IS NULL OR n.collection_id = ANY ($3)) AND n.acl_id = ANY ($4)
           AND ($5 IS NULL OR EXISTS (SELECT FROM cloister.documents d
                WHERE d.tenant_id = $1 AND d.document_id = n.document_id AND d.metadata @@ $5))

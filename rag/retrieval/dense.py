@@ -1,4 +1,4 @@
-"""The dense leg: estimate what is in scope, plan, search, and search again exactly where the index came back short."""
+"""The dense leg: estimate what is in scope, plan, search, and search exactly where the index cannot be relied on."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.domain import ChunkId
-from rag.retrieval.planning import DensePlan, Extent, exact_after, plan_dense, worth_estimating
+from rag.retrieval.planning import DensePlan, Extent, after_index, plan_dense, worth_estimating
 from rag.store.database import TenantConnection
 from rag.store.search import SearchScope, dense_leg, nearest_leg, share_in_scope
 from rag.telemetry import DENSE_PLANS
@@ -25,12 +25,12 @@ async def dense_candidates(
     """
     plan = plan_dense(await _measure(connection, scope), limit=limit)
     if plan.method == "hnsw":
-        found = await nearest_leg(connection, scope, vector, fetch=plan.fetch, effort=plan.effort, limit=limit)
-        if len(found) == limit:
+        near = await nearest_leg(connection, scope, vector, fetch=plan.fetch, effort=plan.effort, limit=limit)
+        plan = after_index(plan, [found.overall for found in near], limit=limit)
+        if plan.method == "hnsw":
             DENSE_PLANS.labels("hnsw").inc()
-            return found, plan
-        DENSE_PLANS.labels("hnsw_short").inc()
-        plan = exact_after(plan)
+            return [(found.chunk_id, found.score) for found in near], plan
+        DENSE_PLANS.labels("hnsw_in_vain").inc()
     DENSE_PLANS.labels(plan.method).inc()
     return await dense_leg(connection, scope, vector, limit=limit), plan
 

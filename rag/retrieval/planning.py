@@ -6,6 +6,7 @@ the smaller the share of the tenant that is in scope, the further it has to be s
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -16,6 +17,9 @@ _LEAST_EFFORT: Final = 200
 _MOST_EFFORT: Final = 1_000  # pgvector's own bound
 _EFFORT_A_ROW: Final = 1.3
 _SURPLUS: Final = 3.0  # rows in scope that are expected among those fetched, for each that is asked for
+
+_HEAD: Final = 10
+_TOO_DEEP: Final = 3.0  # times as deep as they would stand if scope and nearness had nothing to do with each other
 
 DenseMethod = Literal["exact", "partition", "hnsw"]
 
@@ -44,6 +48,7 @@ class DensePlan(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     fetch: int = 0
     effort: int = 0
+    share: float = 1.0
 
 
 def worth_estimating(rows: int, *, partitioned: bool) -> bool:
@@ -64,9 +69,19 @@ def plan_dense(extent: Extent, *, limit: int) -> DensePlan:
         return DensePlan(method="partition", reason="groups and filter leave too little for the index")
     if effort * _ROWS_A_STEP > extent.rows:
         return DensePlan(method="partition", reason="searching the index as far as needed would take longer")
-    return DensePlan(method="hnsw", reason="many chunks, enough of them in scope", fetch=fetch, effort=effort)
+    reason = "many chunks, enough of them in scope"
+    return DensePlan(method="hnsw", reason=reason, fetch=fetch, effort=effort, share=extent.share)
 
 
-def exact_after(plan: DensePlan) -> DensePlan:
-    """What to do when the index named fewer chunks in scope than were asked for: there may be more."""
-    return DensePlan(method="partition", reason="the index came back short", fetch=plan.fetch, effort=plan.effort)
+def after_index(plan: DensePlan, ranks: Sequence[int], *, limit: int) -> DensePlan:
+    """The plan itself when what the index named can be relied on, else the exact one to follow it.
+
+    `ranks` are those of the chunks in scope among all that it named, from 1. With fewer than `limit` there may be more.
+    And when scope excludes what is nearest to the query, the first of the rest stand where an index is least sure.
+    """
+    if len(ranks) < limit:
+        return DensePlan(method="partition", reason="the index came back short")
+    head = min(_HEAD, limit)
+    if plan.share < 1 and ranks[head - 1] * plan.share > _TOO_DEEP * _HEAD:
+        return DensePlan(method="partition", reason="what is nearest is out of scope")
+    return plan

@@ -75,6 +75,14 @@ class Scored(msgspec.Struct, frozen=True):
     bm25: float
 
 
+class Near(msgspec.Struct, frozen=True):
+    """What the approximate index named: a chunk in scope, its cosine, its rank from 1 among all of the tenant's."""
+
+    chunk_id: ChunkId
+    score: float
+    overall: int
+
+
 class ScoredSentence(msgspec.Struct, frozen=True):
     """A sentence of a chunk, its span in the version's text, its cosine to the query."""
 
@@ -115,7 +123,7 @@ async def dense_leg(
 
 async def nearest_leg(
     connection: TenantConnection, scope: SearchScope, vector: Vector, *, fetch: int, effort: int, limit: int
-) -> list[tuple[ChunkId, float]]:
+) -> list[Near]:
     """Those of the tenant's `fetch` nearest chunks that are in scope, best cosine first, at most `limit`.
 
     By the approximate index of the tenant's own partition, searched with `effort` (hnsw.ef_search, at least `fetch`).
@@ -124,7 +132,7 @@ async def nearest_leg(
     bounds = {"space": scope.space, "fetch": fetch, "effort": effort, "limit": limit}
     values = {**_values(scope), **bounds, "vector": HalfVector(vector)}
     rows = await (await connection.execute(statement("search.nearest"), values)).fetchall()
-    return [(row["chunk_id"], row["score"]) for row in rows]
+    return [Near(**row) for row in rows]
 
 
 async def share_in_scope(connection: TenantConnection, scope: SearchScope, *, sample: int) -> float:

@@ -29,7 +29,7 @@ ORDER BY (e.embedding <=> %(vector)s) + 0, e.chunk_id LIMIT %(limit)s;
 
 -- name: nearest
 -- Dense leg by the approximate index of the tenant's own partition: what of the nearest is in scope.
-SELECT chunk_id, score FROM nearest_chunks(%(tenant)s, %(space)s, %(vector)s,
+SELECT chunk_id, score, overall FROM nearest_chunks(%(tenant)s, %(space)s, %(vector)s,
     %(collections)s::int[], %(acl)s::int[], %(filter)s::jsonpath, %(fetch)s, %(effort)s, %(limit)s);
 
 -- name: share_in_scope

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.retrieval.planning import EXACT_ROWS, Extent, exact_after, plan_dense, worth_estimating
+from rag.retrieval.planning import EXACT_ROWS, Extent, after_index, plan_dense, worth_estimating
 
 SIZES = st.integers(0, 5_000_000)
 SHARES = st.floats(0, 1)
@@ -64,6 +64,23 @@ def test_where_the_share_is_not_estimated_it_would_change_nothing(rows, partitio
         )
 
 
-def test_a_short_answer_of_the_index_is_followed_by_an_exact_search():
-    after = exact_after(plan(200_000, share=0.5))
-    assert (after.method, after.reason) == ("partition", "the index came back short")
+@pytest.mark.parametrize(
+    ("ranks", "reason"),
+    [
+        (range(2, 102, 2), None),
+        (range(60, 110), None),
+        (range(1, 50), "the index came back short"),
+        ([], "the index came back short"),
+        (range(61, 111), "what is nearest is out of scope"),
+    ],
+)
+def test_what_the_index_named_is_relied_on_only_where_it_is_sure(ranks, reason):
+    half = plan(200_000, share=0.5)
+    after = after_index(half, list(ranks), limit=50)
+    assert (after.method, after.reason) == (("hnsw", half.reason) if reason is None else ("partition", reason))
+
+
+def test_without_a_scope_the_order_of_the_index_is_that_of_the_answer():
+    whole = plan(200_000)
+    assert after_index(whole, list(range(1, 51)), limit=50) == whole
+    assert after_index(whole, [1, 2, 3], limit=3) == whole

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from rag.errors import CloisterError
+from rag.errors import NotFound
 from rag.store.corpus import read_corpus
 from rag.store.database import Database
 from rag.store.documents import delete_document
@@ -235,7 +235,8 @@ class Traffic:
         async with self.owner.connect(snapshot=True) as connection:
             corpus = await read_corpus(connection, self.owner.principal)
             scope = SearchScope.of(self.owner.tenant, corpus, None, None)
-            found = [c for c, _ in await nearest_leg(connection, scope, QUERY, fetch=50, effort=400, limit=50)]
+            near = await nearest_leg(connection, scope, QUERY, fetch=50, effort=400, limit=50)
+            found = [chunk.chunk_id for chunk in near]
             exact = [c for c, _ in await dense_leg(connection, scope, QUERY, limit=50)]
         self.approximate += corpus.partitioned
         if len(set(found)) < 50 or len(set(found) & set(exact)) < 45:
@@ -248,10 +249,8 @@ class Traffic:
             await self.owner.serve(name, paragraphs(1 + number % 4, f"write {number}"))
         else:
             async with self.owner.connect() as connection:
-                try:
+                with suppress(NotFound):
                     await delete_document(connection, self.owner.tenant, "kb", name)
-                except CloisterError:
-                    pass  # it is not there
         self.writes += 1
 
     @asynccontextmanager
