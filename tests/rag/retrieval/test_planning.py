@@ -68,10 +68,10 @@ def test_where_the_share_is_not_estimated_it_would_change_nothing(rows, partitio
     ("ranks", "reason"),
     [
         (range(2, 102, 2), None),
-        (range(60, 110), None),
+        (range(51, 101), None),
         (range(1, 50), "the index came back short"),
         ([], "the index came back short"),
-        (range(61, 111), "what is nearest is out of scope"),
+        (range(52, 102), "what is nearest is out of scope"),
     ],
 )
 def test_what_the_index_named_is_relied_on_only_where_it_is_sure(ranks, reason):
