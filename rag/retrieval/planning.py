@@ -16,7 +16,7 @@ _ROWS_A_STEP: Final = 40  # chunks that an exact scan reads in the time of one s
 _LEAST_EFFORT: Final = 200
 _MOST_EFFORT: Final = 1_000  # pgvector's own bound
 _EFFORT_A_ROW: Final = 1.3
-_SURPLUS: Final = 3.0  # rows in scope that are expected among those fetched, for each that is asked for
+_SURPLUS: Final = 3.6  # rows in scope that are expected among those fetched, for each that is asked for
 
 _HEAD: Final = 10
 _TOO_DEEP: Final = 3.0  # times as deep as they would stand if scope and nearness had nothing to do with each other

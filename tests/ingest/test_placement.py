@@ -22,8 +22,8 @@ LONG = "\n\n".join(f"## Part {n}\n\nThe lever number {n} moves the brake of whee
 
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
-    """A process for which eight chunks are many, and under two few."""
-    async with open_services(msgspec.structs.replace(settings, partition_chunks=8)) as opened:
+    """A process for which more than four chunks are many, and none are few."""
+    async with open_services(msgspec.structs.replace(settings, partition_chunks=4)) as opened:
         yield opened
 
 
@@ -41,8 +41,8 @@ async def queued(services: Services) -> int:
 
 
 async def test_the_worker_gives_a_grown_tenant_a_partition_and_takes_it_from_one_that_has_shrunk(house: House):
-    await house.ingest({f"doc-{n}": LONG for n in range(4)})
-    assert (await placement(house)).chunks > 8
+    await house.ingest({f"doc-{n}": LONG for n in range(2)})
+    assert (await placement(house)).chunks > 4
     before = await house.services.searcher.search(
         house.principal, Query(text="lever of wheel 7", limit=5, explain=True)
     )
@@ -55,7 +55,7 @@ async def test_the_worker_gives_a_grown_tenant_a_partition_and_takes_it_from_one
     assert (after.explain or {})["plan"] == "partition"
 
     async with house.services.database.tenant(house.tenant) as connection:
-        for n in range(4):
+        for n in range(2):
             await delete_document(connection, house.tenant, "kb", f"doc-{n}")
     await _deliver_misplaced(house.services)
     await work(house.services, until_idle=True)
@@ -63,7 +63,7 @@ async def test_the_worker_gives_a_grown_tenant_a_partition_and_takes_it_from_one
 
 
 async def test_one_job_is_queued_for_a_tenant_however_often_somebody_looks(house: House):
-    await house.ingest({f"doc-{n}": LONG for n in range(4)})
+    await house.ingest({f"doc-{n}": LONG for n in range(2)})
     # The worker that ingested may have looked already.
     await _deliver_misplaced(house.services)
     await _deliver_misplaced(house.services)
@@ -73,31 +73,31 @@ async def test_one_job_is_queued_for_a_tenant_however_often_somebody_looks(house
 async def test_a_move_waits_for_the_one_under_way(house: House, other: House):
     database = house.services.database
     for one in (house, other):
-        await one.ingest({f"doc-{n}": LONG for n in range(4)})
+        await one.ingest({f"doc-{n}": LONG for n in range(2)})
     async with database.tenant(house.tenant) as connection:
         assert await build_partition(connection, house.tenant, SPACE) == "built"
         with pytest.raises(TryAgain):
-            await place(database, other.tenant, SPACE, partition_chunks=8)
-    await place(database, other.tenant, SPACE, partition_chunks=8)
+            await place(database, other.tenant, SPACE, partition_chunks=4)
+    await place(database, other.tenant, SPACE, partition_chunks=4)
     assert (await placement(other)).attached
     assert (await placement(house)).built
-    await place(database, house.tenant, SPACE, partition_chunks=8)
+    await place(database, house.tenant, SPACE, partition_chunks=4)
     assert (await placement(house)).attached
 
 
 async def test_a_tenant_that_is_where_it_belongs_is_left_alone(house: House):
     await house.ingest({"doc": "The lever moves."})
-    await place(house.services.database, house.tenant, SPACE, partition_chunks=8)
+    await place(house.services.database, house.tenant, SPACE, partition_chunks=4)
     assert not (await placement(house)).built
 
 
 async def test_a_killed_job_is_done_by_the_next(house: House):
     database = house.services.database
-    await house.ingest({f"doc-{n}": LONG for n in range(4)})
+    await house.ingest({f"doc-{n}": LONG for n in range(2)})
     async with database.tenant(house.tenant) as connection:
         await build_partition(connection, house.tenant, SPACE)  # and then the worker was killed
     await house.ingest({"more": LONG})
-    await place(database, house.tenant, SPACE, partition_chunks=8)
+    await place(database, house.tenant, SPACE, partition_chunks=4)
     now = await placement(house)
     assert now.attached
     result = await house.services.searcher.search(house.principal, Query(text="lever", limit=100, mode="semantic"))
@@ -107,12 +107,12 @@ async def test_a_killed_job_is_done_by_the_next(house: House):
 async def test_moves_of_different_tenants_at_once_come_to_an_end(services: Services):
     houses = [await make_house(services, slug) for slug in ("one", "two", "three")]
     for house in houses:
-        await house.ingest({f"doc-{n}": LONG for n in range(3)})
+        await house.ingest({f"doc-{n}": LONG for n in range(2)})
 
     async def until_placed(house: House) -> None:
         while True:
             try:
-                await place(services.database, house.tenant, SPACE, partition_chunks=8)
+                await place(services.database, house.tenant, SPACE, partition_chunks=4)
             except TryAgain:
                 await asyncio.sleep(0.05)
             else:
