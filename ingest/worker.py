@@ -17,13 +17,23 @@ from procrastinate.jobs import Job
 from ingest.failures import TryAgain
 from ingest.housekeeping import keep_house
 from ingest.pipeline import Tools, ingest_document
+from ingest.placement import place
 from ingest.sandbox import Sandbox
 from rag.domain import TenantId
 from rag.errors import TenantErased
 from rag.services import Services
 from rag.store.corpus import refresh_statistics
-from rag.store.delivery import INGEST_TASK, QUEUE, STATISTICS_TASK, deliver_run, deliver_statistics
+from rag.store.delivery import (
+    INGEST_TASK,
+    PLACEMENT_TASK,
+    QUEUE,
+    STATISTICS_TASK,
+    deliver_placement,
+    deliver_run,
+    deliver_statistics,
+)
 from rag.store.ingestion import undelivered
+from rag.store.partitions import misplaced
 from rag.telemetry import log, stage
 
 _SILENT_S: Final = 30.0  # a worker without a heartbeat for this long is taken for dead
@@ -91,8 +101,12 @@ async def open_worker(services: Services) -> AsyncIterator[App]:
         with contextlib.suppress(TenantErased):
             await statistics.refresh(TenantId(UUID(tenant)))
 
+    async def placement(*, tenant: str, space: str) -> None:
+        await place(services.database, TenantId(UUID(tenant)), space, partition_chunks=settings.partition_chunks)
+
     app.task(name=INGEST_TASK, queue=QUEUE, retry=_Again())(document)
     app.task(name=STATISTICS_TASK, queue=QUEUE, retry=_Again())(refresh)
+    app.task(name=PLACEMENT_TASK, queue=QUEUE, retry=_Again())(placement)
     try:
         yield app
     finally:
@@ -129,7 +143,7 @@ def yield_to_others() -> None:
 async def _recover(services: Services, app: App) -> None:
     # What a killed worker was doing stays `doing` until somebody looks, and somebody must go on looking.
     while True:
-        for look in (_take_over_stalled(app), _deliver_undelivered(services)):
+        for look in (_take_over_stalled(app), _deliver_undelivered(services), _deliver_misplaced(services)):
             try:
                 await look
             except Exception as error:  # noqa: BLE001 - see above
@@ -151,3 +165,11 @@ async def _deliver_undelivered(services: Services) -> None:
             async with services.database.tenant(tenant) as connection:
                 await deliver_run(services.delivery, connection, tenant, run, priority=0)
             log.warning("run_delivered_again", run=str(run))
+
+
+async def _deliver_misplaced(services: Services) -> None:
+    async with services.database.control() as control:
+        found = await misplaced(control, partition_chunks=services.settings.partition_chunks)
+    for tenant, space in found:
+        async with services.database.tenant(tenant, erased=True) as connection:  # its empty partition is to go too
+            await deliver_placement(services.delivery, connection, tenant, space)

@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reranker: str | None = None
     rerank_timeout_s: Seconds = 3.0
     refusal_threshold: Share = 0.5
+    partition_chunks: Positive = 20_000
     worker_concurrency: Positive = 2
     worker_max_attempts: Positive = 5
     parse_timeout_s: Seconds = 60.0

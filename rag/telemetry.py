@@ -54,6 +54,15 @@ LEAKS_CAUGHT: Final = Counter(
     "Ids that a search leg named and row-level security did not let through. Anything but 0 is an alarm.",
     registry=REGISTRY,
 )
+DENSE_PLANS: Final = Counter(
+    "cloister_dense_plans_total", "Dense searches by how they were done.", ("plan",), registry=REGISTRY
+)
+PARTITIONS: Final = Gauge(
+    "cloister_dense_partitions", "Tenants' own partitions by state.", ("state",), registry=REGISTRY
+)
+PARTITION_MOVES: Final = Counter(
+    "cloister_partition_moves_total", "Moves of a tenant's vectors, by outcome.", ("outcome",), registry=REGISTRY
+)
 JOBS: Final = Gauge("cloister_jobs", "Ingestion jobs by state.", ("state",), registry=REGISTRY)
 OLDEST_QUEUED: Final = Gauge(
     "cloister_oldest_queued_seconds", "Age of the oldest queued ingestion job.", registry=REGISTRY

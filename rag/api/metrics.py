@@ -13,7 +13,8 @@ from rag.errors import Unauthenticated, Unavailable
 from rag.settings import Settings
 from rag.store.database import Database
 from rag.store.ingestion import totals
-from rag.telemetry import JOBS, OLDEST_QUEUED, exposition, log
+from rag.store.partitions import partition_totals
+from rag.telemetry import JOBS, OLDEST_QUEUED, PARTITIONS, exposition, log
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -45,11 +46,14 @@ async def _measure_queue(database: Database) -> None:
     try:
         async with database.control() as connection:
             rows = {row["state"]: row for row in await totals(connection)}
+            partitions = await partition_totals(connection)
     except Unavailable:
         log.warning("queue_not_measured")  # the counters of the process are worth a scrape without it
         return
     for state in get_args(JobState):
         JOBS.labels(state).set(rows[state]["runs"] if state in rows else 0)
+    for state, count in partitions.items():
+        PARTITIONS.labels(state).set(count)
     OLDEST_QUEUED.set(rows["queued"]["oldest_seconds"] if "queued" in rows else 0)
 
 

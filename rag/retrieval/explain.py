@@ -31,7 +31,8 @@ def explain_query(ranking: Ranking, times: dict[str, float], principal: Principa
     whole = plan is not None and principal.reads_all_groups
     return {
         "dense": {
-            "plan": ranking.dense_plan,
+            "plan": ranking.dense_plan.method if ranking.dense_plan else None,
+            "reason": ranking.dense_plan.reason if ranking.dense_plan else None,
             "candidates": len(ranking.dense),
             "weight": round(ranking.weight, 6),
             "ms": times.get("dense"),

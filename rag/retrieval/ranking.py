@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from rag.domain import ChunkId, Evidence, Ranks
+from rag.retrieval.planning import DensePlan
 from rag.store.search import LexicalPlan, Scored
 
 _SENTENCE_SHARE: Final = 0.5  # of the dense score: the best sentence's cosine beside the chunk's own
@@ -24,7 +25,7 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     lexical: Leg
     plan: LexicalPlan | None
     weight: float
-    dense_plan: str | None
+    dense_plan: DensePlan | None
 
     def ranks(self, chunk: ChunkId) -> Ranks:
         """The chunk's rank in each leg, from 1; None where the leg did not name it."""

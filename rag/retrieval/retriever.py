@@ -18,6 +18,7 @@ from rag.domain import ChunkId, Hit, Passage, Query, SearchResult
 from rag.embedding.base import require_space
 from rag.errors import NotFound
 from rag.retrieval.confinement import confined
+from rag.retrieval.dense import dense_candidates
 from rag.retrieval.explain import explain_hit, explain_query
 from rag.retrieval.fusion import convex_combination
 from rag.retrieval.query_vectors import QueryVectors
@@ -31,7 +32,6 @@ from rag.store.incidents import Incidents
 from rag.store.search import (
     LexicalPlan,
     SearchScope,
-    dense_leg,
     hydrate,
     lexical_leg,
     lexical_plan,
@@ -132,7 +132,7 @@ class Retriever:
         if vector is None:
             return _lexical_only(lexical, plan)
         with stage("dense", times):
-            dense = await dense_leg(connection, scope, vector, limit=depth)
+            dense, dense_plan = await dense_candidates(connection, scope, vector, limit=depth)
         candidates = list({chunk for chunk, _ in (*dense, *lexical)})
         with stage("rescore", times):
             rows = await rescore(connection, scope, candidates, vector, plan.weights if plan else None)
@@ -145,7 +145,7 @@ class Retriever:
                 weight=weight,
             )
         return Ranking(
-            fused=fused, scored=scored, dense=dense, lexical=lexical, plan=plan, weight=weight, dense_plan="exact"
+            fused=fused, scored=scored, dense=dense, lexical=lexical, plan=plan, weight=weight, dense_plan=dense_plan
         )
 
     async def _rerank(

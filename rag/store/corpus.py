@@ -22,7 +22,10 @@ class CollectionState(msgspec.Struct, frozen=True):
 
 
 class Corpus(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant's corpus at one moment, as one principal may see it."""
+    """A tenant's corpus at one moment, as one principal may see it.
+
+    `restricted`: groups close a part of it. `partitioned`: its vectors stand in a partition of the tenant's own.
+    """
 
     corpus_version: int
     space: str
@@ -31,6 +34,8 @@ class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: int
     chunk_count: int
     acl_ids: list[int]
+    restricted: bool
+    partitioned: bool
     collections: list[CollectionState]
 
 

@@ -39,7 +39,11 @@ ControlConnection = NewType("ControlConnection", Connection)  # made by Database
 
 # `jobs` holds procrastinate's tables, which name each other without a schema.
 _GRACE_S = 2.0  # after which a server that does not even cancel is given up
-_OPTIONS = "-c search_path=cloister,jobs,public -c plan_cache_mode=force_custom_plan -c timezone=UTC -c jit=off"
+# One process a statement: with several, one tenant's large search would take every core from the others.
+_OPTIONS = (
+    "-c search_path=cloister,jobs,public -c plan_cache_mode=force_custom_plan -c timezone=UTC -c jit=off "
+    "-c max_parallel_workers_per_gather=0"
+)
 
 
 class Database:
@@ -103,8 +107,9 @@ class Database:
     ) -> AsyncIterator[TenantConnection]:
         """A transaction in which row-level security lets through the rows of this tenant alone.
 
-        `snapshot` makes it read-only with one view of the data for all of its statements. A statement that takes
-        longer than `timeout_s` is ended and raises `DatabaseUnavailable`. Raises `TenantErased` as soon as the
+        `snapshot` makes it read-only with one view of the data for all of its statements, taken once no tenant's
+        partition is being swapped. A statement that takes longer than `timeout_s` is ended and raises
+        `DatabaseUnavailable`. Raises `TenantErased` as soon as the
         tenant's erasure has begun, unless `erased`: the erasure itself enters, and who reads its audit trail.
         """
         async with self._connection(timeout_s) as connection:
@@ -112,8 +117,8 @@ class Database:
             await connection.set_read_only(snapshot or None)
             async with self._transaction(connection):
                 values = {"tenant": tenant, "timeout": _milliseconds(timeout_s), "writes": not (snapshot or erased)}
-                row = await (await connection.execute(statement("erasure.enter"), values)).fetchone()
-                if row and row["erased"] and not erased:
+                gone = await (_enter_snapshot if snapshot else _enter)(connection, values)
+                if gone and not erased:
                     raise TenantErased("the tenant is erased, or about to be")
                 yield TenantConnection(connection)
 
@@ -180,6 +185,19 @@ def _translated(error: psycopg.OperationalError) -> CloisterError:
     if state.startswith("53"):
         return DatabaseUnavailable("PostgreSQL is out of disk, memory or connections", retry_after=10.0)
     return DatabaseUnavailable("PostgreSQL does not answer", retry_after=2.0)
+
+
+async def _enter(connection: Connection, values: dict[str, Any]) -> bool:
+    row = await (await connection.execute(statement("erasure.enter"), values)).fetchone()
+    return bool(row and row["erased"])
+
+
+async def _enter_snapshot(connection: Connection, values: dict[str, Any]) -> bool:
+    # The snapshot is taken by the second statement, under the lock of the first, in one round trip. A snapshot from
+    # before a swap would look for the tenant's rows in a partition that was filled after it, and find none.
+    async with connection.pipeline():
+        await connection.execute(statement("partitions.hold"))
+        return await _enter(connection, values)
 
 
 def _milliseconds(seconds: float) -> str:

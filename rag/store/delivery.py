@@ -12,6 +12,7 @@ from rag.store.statements import statement
 QUEUE: Final = "ingest"
 INGEST_TASK: Final = "ingest.document"
 STATISTICS_TASK: Final = "ingest.statistics"
+PLACEMENT_TASK: Final = "ingest.placement"
 
 Delivery = App  # the queue, for those who hand it on without knowing what it is
 
@@ -41,6 +42,12 @@ async def deliver_statistics(app: App, connection: TenantConnection, tenant: Ten
         STATISTICS_TASK, queue=QUEUE, connection=connection, priority=1, schedule_in={"seconds": delay_s}
     )
     await task.defer_async(tenant=str(tenant))
+
+
+async def deliver_placement(app: App, connection: TenantConnection, tenant: TenantId, space: str) -> None:
+    """Have the tenant's vectors of a space moved to where they belong, after the caller's transaction has committed."""
+    task = app.configure_task(PLACEMENT_TASK, queue=QUEUE, connection=connection, priority=1)
+    await task.defer_async(tenant=str(tenant), space=space)
 
 
 async def workers_alive(connection: ControlConnection) -> int:

@@ -33,18 +33,37 @@ class LexicalPlan(msgspec.Struct, frozen=True):
 
 
 class SearchScope(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search may look at: the same in both legs. `collections` None means all."""
+    """What a search may look at: the same in both legs. `collections` None means all.
+
+    `chunks` counts those of the collections and `tenant_chunks` all of the tenant's, `restricted` says that groups
+    close some of them, and `partitioned` that their vectors stand in a partition of the tenant's own.
+    """
 
     tenant: TenantId
     space: str
     acl: list[int]
     collections: list[int] | None
     filter: str | None
+    chunks: int = 0
+    tenant_chunks: int = 0
+    restricted: bool = False
+    partitioned: bool = False
 
     @classmethod
     def of(cls, tenant: TenantId, corpus: Corpus, collections: list[int] | None, filter: str | None) -> "SearchScope":  # noqa: A002
         """The scope of a query over a corpus as its principal may see it."""
-        return cls(tenant=tenant, space=corpus.space, acl=corpus.acl_ids, collections=collections, filter=filter)
+        searched = [c for c in corpus.collections if collections is None or c.collection_id in collections]
+        return cls(
+            tenant=tenant,
+            space=corpus.space,
+            acl=corpus.acl_ids,
+            collections=collections,
+            filter=filter,
+            chunks=sum(c.chunk_count for c in searched),
+            tenant_chunks=corpus.chunk_count,
+            restricted=corpus.restricted,
+            partitioned=corpus.partitioned,
+        )
 
 
 class Scored(msgspec.Struct, frozen=True):
@@ -54,6 +73,14 @@ class Scored(msgspec.Struct, frozen=True):
     cosine: float
     best_sentence: float
     bm25: float
+
+
+class Near(msgspec.Struct, frozen=True):
+    """What the approximate index named: a chunk in scope, its cosine, its rank from 1 among all of the tenant's."""
+
+    chunk_id: ChunkId
+    score: float
+    overall: int
 
 
 class ScoredSentence(msgspec.Struct, frozen=True):
@@ -92,6 +119,27 @@ async def dense_leg(
     values = {**_values(scope), "vector": HalfVector(vector), "limit": limit}
     rows = await (await connection.execute(in_space(name, scope.space), values)).fetchall()
     return [(row["chunk_id"], row["score"]) for row in rows]
+
+
+async def nearest_leg(
+    connection: TenantConnection, scope: SearchScope, vector: Vector, *, fetch: int, effort: int, limit: int
+) -> list[Near]:
+    """Those of the tenant's `fetch` nearest chunks that are in scope, best cosine first, at most `limit`.
+
+    By the approximate index of the tenant's own partition, searched with `effort` (hnsw.ef_search, at least `fetch`).
+    As many as `limit` are the nearest there are, up to the recall of the index; fewer say nothing of the rest.
+    """
+    bounds = {"space": scope.space, "fetch": fetch, "effort": effort, "limit": limit}
+    values = {**_values(scope), **bounds, "vector": HalfVector(vector)}
+    rows = await (await connection.execute(statement("search.nearest"), values)).fetchall()
+    return [Near(**row) for row in rows]
+
+
+async def share_in_scope(connection: TenantConnection, scope: SearchScope, *, sample: int) -> float:
+    """About which part of the tenant's chunks is in scope, 0 to 1, from so many of its documents."""
+    values = {**_values(scope), "sample": sample}
+    row = await (await connection.execute(statement("search.share_in_scope"), values)).fetchone()
+    return float(row["share"]) if row else 0.0
 
 
 async def rescore(

@@ -4,6 +4,10 @@ SELECT u.corpus_version, u.space, u.chunk_count, s.model, s.revision, s.dimensio
        (SELECT coalesce(array_agg(a.acl_id ORDER BY a.acl_id), '{}') FROM acl_sets a
         WHERE a.tenant_id = %(tenant)s
           AND (%(all_groups)s OR a.groups = '{}' OR a.groups && %(groups)s::text[])) AS acl_ids,
+       EXISTS (SELECT FROM acl_sets a WHERE a.tenant_id = %(tenant)s
+               AND NOT (%(all_groups)s OR a.groups = '{}' OR a.groups && %(groups)s::text[])) AS restricted,
+       EXISTS (SELECT FROM dense_partitions p WHERE p.tenant_id = %(tenant)s
+               AND p.space = u.space AND p.attached_at IS NOT NULL) AS partitioned,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'collection_id', c.collection_id, 'name', c.name, 'language', c.language,
                    'chunk_count', c.chunk_count, 'refusal_threshold', c.refusal_threshold)), '[]')

@@ -27,6 +27,19 @@ WHERE e.tenant_id = %(tenant)s AND d.tenant_id = %(tenant)s
   AND d.metadata @@ %(filter)s::jsonpath
 ORDER BY (e.embedding <=> %(vector)s) + 0, e.chunk_id LIMIT %(limit)s;
 
+-- name: nearest
+-- Dense leg by the approximate index of the tenant's own partition: what of the nearest is in scope.
+SELECT chunk_id, score, overall FROM nearest_chunks(%(tenant)s, %(space)s, %(vector)s,
+    %(collections)s::int[], %(acl)s::int[], %(filter)s::jsonpath, %(fetch)s, %(effort)s, %(limit)s);
+
+-- name: share_in_scope
+-- Which part of the tenant's chunks is in scope, by a sample of its documents: their ids are random, so the first are one.
+SELECT coalesce(sum(s.chunk_count) FILTER (WHERE s.inside), 0)::float8 / greatest(sum(s.chunk_count), 1) AS share
+FROM (SELECT d.chunk_count, d.acl_id = ANY (%(acl)s::int[])
+             AND (%(collections)s::int[] IS NULL OR d.collection_id = ANY (%(collections)s))
+             AND (%(filter)s::jsonpath IS NULL OR d.metadata @@ %(filter)s::jsonpath) AS inside
+      FROM documents d WHERE d.tenant_id = %(tenant)s ORDER BY d.document_id LIMIT %(sample)s) s;
+
 -- name: rescore
 -- Both legs' scores of every candidate, and its best sentence's.
 SELECT e.chunk_id, 1 - (e.embedding <=> %(vector)s) AS cosine,

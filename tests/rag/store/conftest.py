@@ -29,6 +29,7 @@ from rag.store.idempotency import Attempt, Reply, claim, finish
 from rag.store.ingestion import fail
 from rag.store.keys import create_key
 from rag.store.limits import change_limits
+from rag.store.partitions import attach_partition, build_partition
 from rag.store.retention import change_retention
 from rag.store.statements import statement
 
@@ -122,7 +123,12 @@ def tenants(sow, owners) -> tuple[Seed, Seed]:
 
     async def both(database: Database, delivery) -> tuple[Seed, Seed]:
         ours = await _seed(owners, database, delivery, "first", "axolotl")
-        return ours, await _seed(owners, database, delivery, "second", "quokka")
+        theirs = await _seed(owners, database, delivery, "second", "quokka")
+        for seed in (ours, theirs):
+            async with database.tenant(TenantId(seed.tenant)) as connection:
+                await build_partition(connection, TenantId(seed.tenant), "minilm_l6_v2")
+                assert await attach_partition(connection, TenantId(seed.tenant), "minilm_l6_v2") == "attached"
+        return ours, theirs
 
     return sow(both)
 
@@ -167,8 +173,9 @@ def control_statements() -> frozenset[str]:
         "delivery.workers erasure.clear_samples erasure.close erasure.enter erasure.find erasure.tables "
         "ingest.totals ingest.undelivered keys.authenticate keys.authenticate_widget "
         "keys.create_operator keys.list_operators keys.origin_listed keys.resolve_tenant keys.revoke_operator "
-        "keys.rotate_operator retention.claim schema.row_security schema.version "
-        "tenants.by_slug tenants.create tenants.delete "
+        "retention.claim "
+        "keys.rotate_operator partitions.hold partitions.misplaced partitions.totals "
+        "schema.row_security schema.version tenants.by_slug tenants.create tenants.delete "
         "tenants.list".split()
     )
 

@@ -19,6 +19,7 @@ from rag.store.statements import in_space, statement
 
 TENANT = UUID("00000000-0000-4000-8000-000000000001")
 TENANT_2 = UUID("00000000-0000-4000-8000-000000000002")
+PARTITIONED = UUID("00000000-0000-4000-8000-000000000003")
 VECTOR = HalfVector(np.full(384, 0.05, np.float32))
 ALL_VISIBLE = (
     "SELECT relallvisible >= relpages FROM pg_class WHERE oid = 'cloister.embeddings_minilm_l6_v2_default'::regclass"
@@ -33,6 +34,10 @@ def filled(shared_settings, servers) -> str:
     admin_url = servers.admin_url.replace("/postgres?", f"/{name}?")
     with psycopg.connect(admin_url, autocommit=True) as admin:
         admin.execute(SEED)
+        admin.execute("SELECT set_config('app.tenant_id', %s, false)", [str(PARTITIONED)])
+        for step in ("build", "attach"):
+            admin.execute(f"SELECT cloister.{step}_partition(%s, 'minilm_l6_v2')", [PARTITIONED])
+        admin.execute("SELECT set_config('app.tenant_id', '', false)")
         # A snapshot held elsewhere for a moment (autovacuum's, say) keeps pages from being marked all-visible.
         for _ in range(50):
             admin.execute("VACUUM ANALYZE")
@@ -104,6 +109,56 @@ def test_the_dense_leg_under_a_filter_finds_documents_by_their_tenant(app):
     read = scans(plan)
     assert "tenant_id" in read["embeddings_minilm_l6_v2_default"]
     assert read["documents"].startswith("documents_")
+
+
+@pytest.mark.parametrize("name", ["search.dense", "search.dense_filtered"])
+def test_an_exact_search_of_a_tenant_with_a_partition_reads_that_alone(name, app):
+    app.execute("SELECT set_config('app.tenant_id', %s, true)", [str(PARTITIONED)])
+    values = legs(tenant=PARTITIONED, acl=[1, 2, 3], filter='($."price" == 5)')
+    plan = nodes(app, dense(name), values, analyze=True)
+    read = scans(plan)
+    (own,) = read.keys() - {"documents"}
+    assert own.startswith("partition_")
+    assert "embedding" not in read[own], "the approximate index would pass over some"
+    reading = next(node for node in plan if node.get("Relation Name") == own)
+    assert reading["Actual Rows"] * reading["Actual Loops"] == 1000
+
+
+@pytest.mark.parametrize("narrow", [{}, {"filter": '($."price" < 50)', "collections": [1], "acl": [1, 2]}])
+def test_the_approximate_search_of_the_app_role_scans_the_partitions_index_and_no_other(narrow, filled):
+    values = legs(tenant=PARTITIONED, space="minilm_l6_v2", filter=None, fetch=100, effort=200, limit=10) | narrow
+    text = statement("search.nearest").replace("%(vector)s", "%(vector)s::halfvec")
+    with psycopg.connect(filled, row_factory=dict_row, options=_OPTIONS, autocommit=True) as app:
+
+        def counters() -> dict[str, int]:
+            app.execute("SELECT pg_stat_force_next_flush()")
+            rows = app.execute(
+                "SELECT indexrelname AS name, idx_scan AS scans FROM pg_stat_all_indexes "
+                "WHERE relname ~ '^(partition_|embeddings_)' UNION ALL SELECT relname || ' itself', seq_scan "
+                "FROM pg_stat_all_tables WHERE relname ~ '^(partition_|embeddings_)'"
+            ).fetchall()
+            return {row["name"]: row["scans"] for row in rows}
+
+        before = counters()
+        with app.transaction():
+            app.execute("SELECT set_config('app.tenant_id', %s, true)", [str(PARTITIONED)])
+            assert len(app.execute(text, values).fetchall()) == 10
+        grown = {name: scans - before[name] for name, scans in counters().items() if scans > before[name]}
+    assert grown == {"partition_1_embedding_idx": 1}
+
+
+def test_the_approximate_search_leaves_the_transaction_as_it_was(app):
+    app.execute("SELECT set_config('app.tenant_id', %s, true)", [str(PARTITIONED)])
+    values = legs(tenant=PARTITIONED, space="minilm_l6_v2", filter=None, fetch=100, effort=200, limit=10)
+    app.execute(statement("search.nearest").replace("%(vector)s", "%(vector)s::halfvec"), values)
+    assert app.execute("SHOW enable_sort").fetchone() == {"enable_sort": "on"}
+
+
+def test_the_sample_of_documents_is_read_in_the_order_of_their_random_ids(app):
+    values = legs(filter='($."price" == 5)', sample=100)
+    plan = nodes(app, sql.SQL(statement("search.share_in_scope")), values, analyze=True)
+    assert scans(plan)["documents"] == "documents_pkey"
+    assert next(node for node in plan if node.get("Relation Name"))["Actual Rows"] == 100
 
 
 def test_rescoring_goes_by_chunk_id(app):

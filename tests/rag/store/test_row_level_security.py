@@ -1,5 +1,6 @@
 """What the catalogue says about who may see what, and what PostgreSQL does when it is tried."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from psycopg.rows import dict_row
 
 from rag.domain import TenantId
 from rag.store.statements import statement
+from tests.rag.store.conftest import undone
 
 POLICY = "(tenant_id = (current_setting('app.tenant_id'::text))::uuid)"
 TENANTLESS = {"embedding_spaces"}  # the registry of models: the same for all, and read-only
@@ -37,6 +39,10 @@ DEFINERS = {  # each runs with its owner's rights: add one here only with a test
     "create_tenant",
     "delete_tenant",
     "forget_requests",
+    "attach_partition",
+    "build_partition",
+    "catch_up_partition",
+    "dissolve_partition",
     "ingest_backlog",
     "lexical_candidates",
     "undelivered_runs",
@@ -45,6 +51,8 @@ DEFINERS = {  # each runs with its owner's rights: add one here only with a test
     "operator_keys",
     "origin_listed",
     "resolve_tenant",
+    "misplaced_tenants",
+    "partition_totals",
     "revoke_operator_key",
     "rotate_operator_key",
 }
@@ -76,12 +84,13 @@ async def app(tenants, shared_settings) -> AsyncIterator[psycopg.AsyncConnection
         await connection.rollback()
 
 
-def test_every_table_of_tenants_is_under_row_level_security(catalogue):
+def test_every_table_of_tenants_is_under_row_level_security(catalogue, tenants):
     tables = catalogue.execute(CONTROLLED).fetchall()
     open_tables = {table["relname"] for table in tables if not table["relrowsecurity"]}
     leaves = {table["relname"] for table in tables if table["relispartition"]}
-    assert open_tables - leaves == TENANTLESS
-    assert leaves == {"embeddings_minilm_l6_v2_default"}
+    assert open_tables == TENANTLESS | {"embeddings_minilm_l6_v2_default"}
+    assert len(leaves) == 3, "the default partition, and each tenant's own"
+    assert {leaf for leaf in leaves if re.fullmatch(r"partition_\d+", leaf)} == leaves - open_tables
 
 
 def test_every_policy_is_the_plain_one(catalogue):
@@ -98,7 +107,8 @@ def test_the_tenant_leads_every_key(catalogue):
         "SELECT i.indexrelid::regclass::text AS name, a.attname FROM pg_index i "
         "JOIN pg_class t ON t.oid = i.indrelid JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = i.indkey[0] "
         "WHERE t.relnamespace = 'cloister'::regnamespace AND a.attname <> 'tenant_id' AND EXISTS (SELECT FROM "
-        "pg_attribute k WHERE k.attrelid = t.oid AND k.attname = 'tenant_id')"
+        "pg_attribute k WHERE k.attrelid = t.oid AND k.attname = 'tenant_id') "
+        "AND t.relname !~ '^partition_'"  # one tenant's own
     ).fetchall()
     # What is looked for before the tenant is known: the key of a tenant and of a credential, by id, digest and slug,
     # and a page's origin, which a preflight names without a key; and what an operator reads of all tenants: the audit
@@ -163,10 +173,41 @@ def test_what_only_the_owner_may_do_is_closed(catalogue):
     assert may == {"space": False, "ledger": False, "registry": False, "tenants": False}
 
 
-async def test_a_partition_cannot_be_read_past_its_parent(app, us):
+@pytest.mark.parametrize("act", ["SELECT chunk_id FROM", "DELETE FROM", "TRUNCATE", "DROP TABLE"])
+async def test_a_partition_cannot_be_reached_past_its_parent(act, app, catalogue, us):
+    leaves = catalogue.execute(
+        "SELECT inhrelid::regclass::text AS leaf FROM pg_inherits i JOIN pg_class c "
+        "ON c.oid = i.inhrelid WHERE c.relkind = 'r'"
+    ).fetchall()
+    assert len(leaves) == 3
+    for row in leaves:
+        await app.execute("SELECT set_config('app.tenant_id', %s, true)", [str(us.tenant)])
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await app.execute(f"{act} {row['leaf']}")
+        await app.rollback()
+
+
+@in_one_loop
+@pytest.mark.parametrize("function", ["build_partition", "attach_partition", "dissolve_partition"])
+async def test_partitions_are_moved_for_the_connections_tenant_alone(function, us, them, open_database):
+    async with undone(open_database, us.tenant) as connection:
+        for theirs in (them.tenant, UUID(int=7)):
+            row = await (await connection.execute(f"SELECT {function}(%s, 'minilm_l6_v2') AS n", [theirs])).fetchone()
+            assert row["n"] == "absent"
+        row = await (
+            await connection.execute("SELECT catch_up_partition(%s, 'minilm_l6_v2') AS n", [them.tenant])
+        ).fetchone()
+        assert row["n"] == 0
+        row = await (await connection.execute(f"SELECT {function}(%s, 'no_such_space') AS n", [us.tenant])).fetchone()
+        assert row["n"] == "absent"
+
+
+async def test_what_moves_rows_is_not_to_be_called_past_its_checks(app, us):
     await app.execute("SELECT set_config('app.tenant_id', %s, true)", [str(us.tenant)])
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await app.execute("SELECT chunk_id FROM cloister.embeddings_minilm_l6_v2_default")
+    for call in ("reconcile_partition(gen_random_uuid(), 'minilm_l6_v2', 1, 1)", "lock_for_swap('minilm_l6_v2')"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            async with app.transaction():
+                await app.execute(f"SELECT cloister.{call}")
 
 
 @pytest.mark.parametrize(("setting", "value"), [("session_replication_role", "replica"), ("role", "cloister_owner")])
