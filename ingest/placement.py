@@ -34,7 +34,7 @@ async def place(database: Database, tenant: TenantId, space: str, *, partition_c
 
     Raises `TryAgain` when another move is under way or the locks could not be had.
     """
-    async with database.tenant(tenant) as connection:
+    async with database.tenant(tenant, erased=True) as connection:  # what an erasure left empty is to go too
         now = await read_placement(connection, tenant, space)
     if now.chunks > partition_chunks and not now.attached:
         with stage("partition"):
@@ -57,7 +57,7 @@ async def _swap(database: Database, tenant: TenantId, space: str, *, attach: boo
     for _ in range(_SWAPS):
         if attach:
             await _catch_up(database, tenant, space)
-        async with database.tenant(tenant, timeout_s=_SWAP_S) as connection:
+        async with database.tenant(tenant, timeout_s=_SWAP_S, erased=not attach) as connection:
             outcome = await (attach_partition if attach else dissolve_partition)(connection, tenant, space)
         if outcome not in {"busy", "behind"}:
             break

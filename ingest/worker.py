@@ -102,7 +102,8 @@ async def open_worker(services: Services) -> AsyncIterator[App]:
             await statistics.refresh(TenantId(UUID(tenant)))
 
     async def placement(*, tenant: str, space: str) -> None:
-        await place(services.database, TenantId(UUID(tenant)), space, partition_chunks=settings.partition_chunks)
+        with contextlib.suppress(TenantErased):
+            await place(services.database, TenantId(UUID(tenant)), space, partition_chunks=settings.partition_chunks)
 
     app.task(name=INGEST_TASK, queue=QUEUE, retry=_Again())(document)
     app.task(name=STATISTICS_TASK, queue=QUEUE, retry=_Again())(refresh)
