@@ -53,6 +53,7 @@ _STORES: Final = (
     Store(table="api_keys", by_owner=True),
     Store(table="corpora", by_owner=True),
     Store(table="tenants", by_owner=True),
+    Store(table="dense_partitions", kept="where vectors stood: the worker drops what is empty"),
     Store(table="erasures", kept="receipts: ids, digests and counts"),
     Store(table="audit_chains", kept="the audit trail"),
     Store(table="audit_events", kept="the audit trail: who did what, no content"),

@@ -41,9 +41,11 @@ WHERE tenant_id = %(tenant)s AND erasure_id = %(erasure)s AND finished_at IS NUL
 SELECT * FROM find_erasures(%(erasure)s, %(tenant_id)s, %(open)s, %(before_time)s, %(before)s, %(limit)s);
 
 -- name: tables
--- Every table that holds rows of tenants, as the schema has them.
+-- Every table that holds rows of tenants, as the schema has them; but for a partition that is being built, which is
+-- brought up to the rows it copies, or dropped, before anybody reads it.
 SELECT k.relname::text AS name FROM pg_catalog.pg_class k JOIN pg_catalog.pg_attribute a ON a.attrelid = k.oid
 WHERE k.relnamespace = 'cloister'::regnamespace AND k.relkind IN ('r', 'p') AND NOT k.relispartition
+  AND k.relname !~ '^partition_[0-9]+$'
   AND a.attname = 'tenant_id' AND NOT a.attisdropped ORDER BY 1;
 
 -- name: batch

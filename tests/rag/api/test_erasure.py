@@ -1,4 +1,14 @@
+from dataclasses import replace
 from uuid import uuid4
+
+import httpx
+import msgspec
+
+from rag.app import create_app
+from rag.erasure import Eraser
+from rag.store.keys import create_operator_key
+from tests.conftest import drain
+from tests.rag.api.conftest import Client
 
 PATH = "/v1/admin/erasure"
 
@@ -75,3 +85,51 @@ async def test_what_is_not_there_cannot_be_erased(client, operator_key, house):
     body = {"kind": "document", "tenant": house.slug, "collection": "kb", "external_id": "none"}
     await client.problem("POST", PATH, 404, "not_found", key=operator_key, json=body)
     await client.problem("GET", f"{PATH}/{uuid4()}", 404, "not_found", key=operator_key)
+
+
+async def answered(client, house, question: str, key: str) -> dict:
+    body, headers = {"question": question}, {"Idempotency-Key": key}
+    response = await client.call("POST", "/v1/answers", key=house.key, json=body, headers=headers)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def requests_kept(house) -> int:
+    async with house.services.database.tenant(house.tenant) as connection:
+        row = await (await connection.execute("SELECT count(*) AS n FROM idempotency_records")).fetchone()
+        return row["n"]
+
+
+async def test_what_was_answered_to_an_idempotency_key_goes_with_the_document(client, operator_key, house):
+    await house.ingest({"d": "The lever stops the wheel.", "e": "The hub is blue."})
+    assert (await answered(client, house, "What does the lever stop?", "one"))["citations"]
+    dead = await house.put("d", "a;b", filename="d.csv")
+    await drain(house.services)
+    headers = {"Idempotency-Key": "two"}
+    retried = await client.call("POST", f"/v1/jobs/{dead.job_id}/retry", key=house.key, headers=headers)
+    assert retried.status_code == 200, retried.text
+    assert await requests_kept(house) == 2
+    body = {"kind": "document", "tenant": house.slug, "collection": "kb", "external_id": "d"}
+    receipt = (await client.call("POST", PATH, key=operator_key, json=body)).json()
+    assert {s["store"]: s["removed"] for s in receipt["stores"]}["idempotency_records"] == 2
+    assert await requests_kept(house) == 0
+
+
+async def test_the_erasure_of_a_tenant_takes_two_operators_where_that_is_required(services, house, operator_key):
+    settings = msgspec.structs.replace(services.settings, approvals="required")
+    eraser = Eraser(services.database, services.cache, approvals_required=True)
+    app = create_app(services=replace(services, settings=settings, eraser=eraser))
+    async with services.database.control() as control:
+        second, _ = await create_operator_key(control)
+    async with Client(transport=httpx.ASGITransport(app), base_url="http://cloister.test") as client:
+        body = {"kind": "tenant", "tenant": house.slug}
+        asked = await client.problem("POST", PATH, 409, "approval_required", key=operator_key, json=body)
+        assert (await client.call("GET", "/v1/collections", key=house.key)).status_code == 200
+        approval = f"/v1/admin/approvals/{asked['approval']}"
+        await client.problem("POST", f"{approval}/grant", 403, "forbidden", key=operator_key)
+        assert (await client.call("POST", f"{approval}/grant", key=second)).status_code == 200
+        erased = await client.call("POST", f"{PATH}?approval={asked['approval']}", key=operator_key, json=body)
+        assert erased.json()["state"] == "finished"
+        trail = await client.call("GET", "/v1/admin/audit", key=operator_key, params={"limit": 100})
+        acts = [line["event"]["activity_name"] for line in trail.json()["data"]]
+        assert {"erasure.begin", "erasure.finish", "tenant.delete", "approval.use"} <= set(acts)

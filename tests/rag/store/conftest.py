@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 import pytest_asyncio
@@ -214,7 +215,7 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
             user=f"{canary}-person",
         )
         caller = os.urandom(32)
-        request_lease = await _answered_request(connection, tenant, caller, canary, answer.id)
+        request_lease = await _answered_request(connection, tenant, caller, canary, answer)
         await change_limits(connection, tenant, {"key_units": len(canary)})
         unused = {"tenant": tenant, "groups": [f"{canary}-gone"], "digest": os.urandom(32)}
         await connection.execute(statement("documents.intern_acl"), unused)
@@ -246,10 +247,11 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
     )
 
 
-async def _answered_request(connection, tenant: TenantId, caller: bytes, key: str, answer: UUID) -> UUID:
+async def _answered_request(connection, tenant: TenantId, caller: bytes, key: str, answer: Answer) -> UUID:
     attempt = Attempt(tenant=tenant, caller=caller, key=key, fingerprint=bytes(32))
     lease = await claim(connection, attempt, None)
-    await finish(connection, attempt, lease, Reply(status=200, body=key.encode(), answer=answer))
+    body = msgspec.json.encode([key, answer])
+    await finish(connection, attempt, lease, Reply(status=200, body=body, answer=answer.id))
     values = {"tenant": tenant, "caller": caller, "key": f"{key} of old", "fingerprint": bytes(32), "lease": uuid4()}
     await connection.execute(statement("idempotency.claim"), {**values, "lease_s": -60, "kept_s": -60})
     return lease

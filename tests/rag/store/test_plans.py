@@ -274,7 +274,7 @@ def test_a_lexical_search_of_the_app_role_scans_the_gin_index_and_nothing_else_o
         ),
         ("ingest.backlog", {}, "ingest_runs", "ingest_runs_open"),
         ("ingest.get", {"run": TENANT}, "ingest_runs", "ingest_runs_pkey"),
-        ("keys.list", {}, "api_keys", "api_keys_tenant"),
+        ("keys.list", {}, "api_keys", "api_keys_tenant_key"),
         ("collections.get", {"name": "c1"}, "collections", "collections_tenant_id_name_key"),
         ("answers.get", {"answer": TENANT, "acl": [1]}, "answers", "answers_pkey"),
     ],

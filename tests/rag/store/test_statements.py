@@ -19,7 +19,7 @@ def test_each_is_one_statement_and_closed_to_text(name):
     assert ";" not in text
     assert re.search(r"(?<!%)%(?![(%])", text) is None, "a positional parameter, or a lone per cent sign"
     assert re.findall(r"{(\w*)}", re.sub(r"'{}'", "", text)) == [
-        found for found in re.findall(r"{(\w+)}", text) if found in {"embeddings", "sentences"}
+        found for found in re.findall(r"{(\w+)}", text) if found in {"embeddings", "sentences", "store"}
     ]
 
 
