@@ -31,7 +31,7 @@ def every_route(services):
 
 
 def filled(template):
-    for name in ("answer_id", "job_id", "key_id", "approval_id"):
+    for name in ("answer_id", "erasure_id", "job_id", "key_id", "approval_id"):
         template = template.replace(f"{{{name}}}", "00000000-0000-4000-8000-000000000000")
     return template.replace("{", "").replace("}", "")
 
