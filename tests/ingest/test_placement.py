@@ -51,8 +51,8 @@ async def test_the_worker_gives_a_grown_tenant_a_partition_and_takes_it_from_one
     assert (await placement(house)).attached
     after = await house.services.searcher.search(house.principal, Query(text="lever of wheel 7", limit=5, explain=True))
     assert [hit.chunk_id for hit in after.hits] == [hit.chunk_id for hit in before.hits]
-    assert (before.explain or {})["plan"] == "exact"
-    assert (after.explain or {})["plan"] == "partition"
+    assert (before.explain or {})["dense"]["plan"] == "exact"
+    assert (after.explain or {})["dense"]["plan"] == "partition"
 
     async with house.services.database.tenant(house.tenant) as connection:
         for n in range(2):
