@@ -12,22 +12,32 @@ from rag.store.probes import definer_functions, rows_of, tenant_tables
 TABLES: Final = "database"
 
 # Tables that the machine writes by itself: statistics, counts, the times of a key's use, what was refused.
-MOVING: Final = frozenset({"api_keys", "audit_chains", "audit_events", "chunk_lexemes", "corpora", "lexeme_stats"})
+MOVING: Final = frozenset(
+    {"api_keys", "audit_chains", "audit_events", "chunk_lexemes", "corpora", "lexeme_stats", "retention"}
+)
 
 # The functions that row-level security does not bind, and what keeps a tenant from another's rows there: `probed` by
 # one of the statements below, or the reason why none of a document's words can come out of it.
 DEFINERS: Final[Mapping[str, str]] = {
     "activate_embedding_space": "for operators: moves tenants, gives their slugs",
     "append_audit": "takes events for the connection's own tenant, gives a number",
+    "attach_partition": "for workers: moves a tenant's vectors, gives a word",
     "audit_heads": "for operators: chains and hashes",
     "audit_page": "for operators: events, which name documents by their ids",
     "authenticate": "at the door: takes a digest of a key, gives whose it is",
     "authenticate_widget": "at the door: takes the id of a key, gives its tenant and secret",
+    "build_partition": "for workers: copies a tenant's vectors, gives a word",
+    "catch_up_partition": "for workers: copies a tenant's vectors, gives a number",
+    "claim_purges": "for workers: ids of tenants",
+    "close_tenant": "for operators: gives an id",
+    "count_rows": "counts, of the connection's own tenant",
     "create_operator_key": "gives an id",
     "create_tenant": "gives the tenant that it made",
     "decide_approval": "for operators: approvals",
     "delete_tenant": "for operators: gives yes or no",
+    "dissolve_partition": "for workers: moves a tenant's vectors, gives a word",
     "embedding_space_usage": "for operators: counts, and slugs",
+    "find_erasures": "for operators: receipts, which name nothing that was erased",
     "forget_requests": "a trigger of the deletion of a tenant",
     "ingest_backlog": "gives counts over all tenants",
     "known_keys": "takes digests of keys, gives whose they are",
@@ -35,8 +45,11 @@ DEFINERS: Final[Mapping[str, str]] = {
     "list_approvals": "for operators: approvals",
     "list_operator_keys": "gives operators' keys",
     "list_tenants": "for operators: names and counts",
+    "misplaced_tenants": "for workers: ids of tenants",
     "operator_keys": "gives operators' keys",
     "origin_listed": "gives yes or no, of no tenant in particular",
+    "partition_totals": "gives counts over all tenants",
+    "purge_approvals": "gives a number",
     "read_approval": "for operators: approvals",
     "request_approval": "for operators: approvals",
     "resolve_tenant": "at the door: takes a slug, gives its id",

@@ -82,9 +82,9 @@ def public() -> Drive:
     return Drive(opens="public", shows=False, bodies=nothing)
 
 
-def reads(*scopes: str, groups: bool = False) -> Drive:
+def reads(*scopes: str, groups: bool = False, shows: bool = True) -> Drive:
     """A GET that shows something of a document or a tenant; `groups`: for those alone whose groups open it."""
-    return Drive(opens=frozenset(scopes), decided_by="groups" if groups else "tenant", bodies=nothing)
+    return Drive(opens=frozenset(scopes), decided_by="groups" if groups else "tenant", shows=shows, bodies=nothing)
 
 
 def asks(*scopes: str, bodies: Bodies, publishable: bool = False) -> Drive:
@@ -165,6 +165,9 @@ DRIVES: Final[Mapping[str, Drive]] = {
     "getJob": reads("ingest", "manage"),
     "retryJob": changes("ingest", "manage"),
     "cancelJob": changes("ingest", "manage"),
+    # a tenant's own settings
+    "getRetention": reads("manage", shows=False),
+    "updateRetention": changes("manage", body=lambda _: {"answers_days": 7}),
     # operators
     "listTenants": administers(shows=False),  # ours may stand on a later page
     "getTenant": administers(),
@@ -175,6 +178,9 @@ DRIVES: Final[Mapping[str, Drive]] = {
     "createKey": administers(changing=True, body=lambda _: {"scopes": ["search"], "groups": ["*"]}),
     "revokeKey": administers(changing=True),
     "listAuditEvents": administers(shows=False),  # alpha's may stand on a later page
+    "erase": administers(changing=True, body=lambda d: {"kind": "tenant", "tenant": d.spare}),
+    "listErasures": administers(shows=False),
+    "getErasure": administers(shows=False),
     "listApprovals": administers(shows=False),
     "getApproval": administers(shows=False),
     "grantApproval": administers(changing=True),
@@ -192,6 +198,7 @@ RECIPES: Final[Mapping[str, Recipe]] = {
 # path parameter: a value that is the same for everybody
 FIXED: Final[Mapping[str, str]] = {
     "code": "not_found",
-    "approval_id": "00000000-0000-4000-8000-000000000000",  # operators' own, of no tenant
+    "approval_id": "00000000-0000-4000-8000-000000000000",  # operators' own
+    "erasure_id": "00000000-0000-4000-8000-000000000000",  # operators' own
     "space": "minilm_l6_v2",
 }
