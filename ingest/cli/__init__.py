@@ -42,6 +42,7 @@ _SHORT: Final = {
     "erase": "Erase a tenant, a document or what a person asked; receipts.",
     "purge": "Remove what is kept no longer.",
     "eval": "Measure retrieval on your own data.",
+    "verify-isolation": "Try every door of the running service as everybody who may not.",
 }
 
 
@@ -72,7 +73,7 @@ class _LazyGroup(click.RichGroup):
         """List the commands from the table above, without importing one of them."""
         click.echo("Usage: cloister COMMAND [ARGS]…\n\nCommands:")
         for name in self.list_commands(ctx):
-            click.echo(f"  {name:<8} {_SHORT.get(name, '')}")
+            click.echo(f"  {name:<16} {_SHORT.get(name, '')}")
         click.echo(_FOOT)
 
 

@@ -2,6 +2,7 @@
 
 import rich_click as click
 
+from ingest.cli.address import published
 from ingest.cli.session import ready_settings
 from rag.settings import Settings
 
@@ -20,11 +21,12 @@ def serve(host: str | None, port: int | None, workers: int) -> None:
     with ready_settings() as settings:
         # The processes that granian starts read their settings from the environment, as this one did.
         os.environ.update(environment_of(settings))
-        Granian(
+        address = (host or settings.host, port or settings.port)
+        server = Granian(
             "rag.app:create_app",
             factory=True,
-            address=host or settings.host,
-            port=port or settings.port,
+            address=address[0],
+            port=address[1],
             interface=Interfaces.ASGI,
             http=HTTPModes.http1,
             websockets=False,
@@ -33,7 +35,9 @@ def serve(host: str | None, port: int | None, workers: int) -> None:
             workers=workers,
             workers_kill_timeout=round(settings.drain_timeout_s) + 5,
             log_level="warning",  # type: ignore[arg-type] # granian's enum of strings
-        ).serve()
+        )
+        with published(settings.data_dir, *address):
+            server.serve()
 
 
 @click.command()

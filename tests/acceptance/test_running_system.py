@@ -54,11 +54,13 @@ class System:
         wait_for(lambda: not servers_of(self.folder))
 
 
-def run_cli(folder: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_cli(
+    folder: Path, *arguments: str, check: bool = True, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "CLOISTER_DATA_DIR": str(folder)}
     return subprocess.run(
         [sys.executable, "-m", "ingest.cli", *arguments],
-        env=environment, text=True, capture_output=True, check=check, timeout=120,
+        env=environment, text=True, capture_output=True, check=check, timeout=seconds,
     )  # fmt: skip
 
 

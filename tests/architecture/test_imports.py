@@ -28,7 +28,8 @@ DOORS = {
     "tiktoken": {"rag.tokens"},
     "jwt": {"rag.jwt"},
     "prometheus_client": {"rag.telemetry"},
-    "rich_click": {"ingest.cli", "eval.cli"},
+    "rich_click": {"ingest.cli", "eval.cli", "eval.isolation"},
+    "httpx": {"eval.isolation"},
 }
 HEAVY = {"litestar", "psycopg", "onnxruntime", "unstructured", "procrastinate", "numpy", "redis", "granian"}
 

@@ -175,6 +175,7 @@ def control_statements() -> frozenset[str]:
         "ingest.totals ingest.undelivered keys.authenticate keys.authenticate_widget "
         "keys.create_operator keys.list_operators keys.origin_listed keys.resolve_tenant keys.revoke_operator "
         "retention.claim "
+        "probes.definers probes.tables probes.turn "
         "keys.rotate_operator partitions.hold partitions.misplaced partitions.totals "
         "schema.row_security schema.version tenants.by_slug tenants.create tenants.delete "
         "tenants.list".split()

@@ -282,6 +282,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
     "partitions.catch_up": lambda t, s: {"tenant": t, "space": SPACE},
     "partitions.attach": lambda t, s: {"tenant": t, "space": SPACE},
     "partitions.dissolve": lambda t, s: {"tenant": t, "space": SPACE},
+    "probes.rows": lambda t, s: {"tenant": t},
     "search.lexical_plan": lambda t, s: {
         "tenant": t,
         "query": f"brake {s.word}",
