@@ -117,9 +117,14 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
         reranker = open_reranker(settings)
         stack.push_async_callback(reranker.close)
         retriever = Retriever(
-            database, vectors, reranker, dense_weight=settings.dense_weight, timeout_s=settings.request_timeout_s
+            database,
+            vectors,
+            reranker,
+            dense_weight=settings.dense_weight,
+            encoder_languages=settings.read_languages,
+            timeout_s=settings.request_timeout_s,
         )
-        ranking = f"{settings.dense_weight} {reranker.name}"
+        ranking = f"{settings.dense_weight} {sorted(settings.read_languages)} {reranker.name}"
         searcher = CachedRetriever(retriever, database, cache, ttl_s=settings.cache_ttl_s, ranking=ranking)
         gateway = ExtractiveGateway()
         answerer = Answerer(searcher, database, vectors, gateway, refusal_threshold=settings.refusal_threshold)
