@@ -131,6 +131,7 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
             vectors,
             reranker,
             dense_weight=settings.dense_weight,
+            encoder_languages=settings.read_languages,
             timeout_s=settings.request_timeout_s,
             incidents=incidents,
         )
@@ -139,7 +140,7 @@ async def open_services(settings: Settings, *, pool_size: int | None = None) -> 
             database,
             cache,
             ttl_s=settings.cache_ttl_s,
-            ranking=f"{settings.dense_weight} {reranker.name}",
+            ranking=f"{settings.dense_weight} {sorted(settings.read_languages)} {reranker.name}",
             incidents=incidents,
         )
         gateway = ExtractiveGateway()

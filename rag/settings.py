@@ -58,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_document_bytes: Positive = 10_000_000
     encoder: str = "onnx"
     encoder_threads: Positive = 1
+    encoder_languages: str = "english"
     cache_ttl_s: Positive = 300
     cache_max_value_bytes: Positive = 262_144
     dense_weight: Share = 0.65
@@ -92,6 +93,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def approvals_required(self) -> bool:
         """Whether another operator has to grant a privileged act: by default wherever the database is not embedded."""
         return not self.embedded if self.approvals is None else self.approvals == "required"
+
+    @property
+    def read_languages(self) -> frozenset[str]:
+        """The languages that the encoder reads, as collections name theirs; `*` among them means all."""
+        return frozenset(self.encoder_languages.replace(",", " ").split())
 
     def secret(self, name: str) -> str:
         """The revealed value of a secret setting that must be there."""

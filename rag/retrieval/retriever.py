@@ -8,6 +8,7 @@ under row-level security, in the same snapshot.
 """
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -24,7 +25,7 @@ from rag.retrieval.fusion import convex_combination
 from rag.retrieval.query_vectors import QueryVectors
 from rag.retrieval.ranking import Leg, Ranking, dense_score
 from rag.retrieval.rerank import CANDIDATES, Reranked, Reranker, rerank
-from rag.retrieval.weighting import dense_share
+from rag.retrieval.weighting import dense_share, typical_weight
 from rag.spelling import one_spelling
 from rag.store.corpus import CollectionState, Corpus, read_corpus
 from rag.store.database import Database, TenantConnection
@@ -57,6 +58,7 @@ class Retriever:
         reranker: Reranker,
         *,
         dense_weight: float,
+        encoder_languages: Collection[str],
         timeout_s: float,
         incidents: Incidents | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class Retriever:
         self._vectors = vectors
         self._reranker = reranker
         self._dense_weight = dense_weight
+        self._encoder_languages = encoder_languages
         self._timeout_s = timeout_s
 
     async def search(self, principal: Principal, query: Query) -> SearchResult:
@@ -136,7 +139,8 @@ class Retriever:
         candidates = list({chunk for chunk, _ in (*dense, *lexical)})
         with stage("rescore", times):
             rows = await rescore(connection, scope, candidates, vector, plan.weights if plan else None)
-        weight = 1.0 if plan is None else dense_share(self._dense_weight, plan.maximum)
+        typical = typical_weight(self._dense_weight, languages, read=self._encoder_languages)
+        weight = 1.0 if plan is None else dense_share(typical, plan.maximum)
         with stage("fuse", times):
             scored = {row.chunk_id: row for row in rows}
             fused = convex_combination(

@@ -53,6 +53,13 @@ def test_a_value_that_does_not_parse_is_named(variable, value):
         load_settings({variable: value})
 
 
+@pytest.mark.parametrize(
+    ("value", "languages"), [("english", {"english"}), ("english, german", {"english", "german"}), ("*", {"*"})]
+)
+def test_the_encoder_s_languages_are_a_list(value, languages):
+    assert load_settings({"CLOISTER_ENCODER_LANGUAGES": value}).read_languages == languages
+
+
 NUMBERS = [f.name for f in msgspec.structs.fields(Settings) if isinstance(f.default, int | float)]
 
 

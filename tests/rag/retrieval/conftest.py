@@ -11,7 +11,9 @@ from rag.services import Services
 @pytest.fixture
 def retriever(services: Services) -> Retriever:
     vectors = QueryVectors(services.encoder)
-    return Retriever(services.database, vectors, NullReranker(), dense_weight=0.7, timeout_s=20)
+    return Retriever(
+        services.database, vectors, NullReranker(), dense_weight=0.7, encoder_languages={"english"}, timeout_s=20
+    )
 
 
 @pytest.fixture

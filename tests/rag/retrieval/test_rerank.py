@@ -105,7 +105,14 @@ async def test_a_search_is_reranked_when_it_asks_for_it(services, stock, texts, 
     owner = await stock("acme")
     await owner.serve_all(texts)
     reader = ByLength()
-    retriever = Retriever(services.database, QueryVectors(services.encoder), reader, dense_weight=0.6, timeout_s=20)
+    retriever = Retriever(
+        services.database,
+        QueryVectors(services.encoder),
+        reader,
+        dense_weight=0.6,
+        encoder_languages={"english"},
+        timeout_s=20,
+    )
 
     plain = await retriever.search(owner.principal, Query(text="rear lamp", mode=mode))
     assert reader.read == []
@@ -122,7 +129,14 @@ async def test_a_search_is_reranked_when_it_asks_for_it(services, stock, texts, 
 async def test_a_page_beyond_the_judged_follows_on(services, stock):
     owner = await stock("acme")
     await owner.serve_all({f"d{n}": f"The lamp number {n} " + "shines " * n for n in range(CANDIDATES + 5)})
-    retriever = Retriever(services.database, QueryVectors(services.encoder), ByLength(), dense_weight=0.6, timeout_s=20)
+    retriever = Retriever(
+        services.database,
+        QueryVectors(services.encoder),
+        ByLength(),
+        dense_weight=0.6,
+        encoder_languages={"english"},
+        timeout_s=20,
+    )
     pages = [
         await retriever.search(owner.principal, Query(text="lamp", rerank=True, offset=offset, limit=10))
         for offset in (0, 10, 20, 30)

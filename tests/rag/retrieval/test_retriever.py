@@ -295,6 +295,17 @@ async def test_the_weight_is_the_query_s_own(search):
     assert 0 < long < short < 1
 
 
+async def test_the_words_decide_where_the_encoder_does_not_read_the_language(search, shelf):
+    async with shelf.connect() as connection:
+        await create_collection(connection, shelf.tenant, "laden", language="german")
+    await shelf.serve("lampen", "Die Lampen leuchten.", collection="laden")
+    german, english, both = [
+        (await search("lamp", explain=True, collections=names)).explain["dense"]["weight"]
+        for names in (("laden",), ("kb",), None)
+    ]
+    assert german < 0.5 < english == both
+
+
 async def test_statistics_are_told_to_those_who_read_everything(shelf, retriever, search):
     everyone = msgspec.structs.replace(shelf.principal, groups=ALL_GROUPS)
     whole = (await retriever.search(everyone, Query(text="rear zeppelin", explain=True))).explain["lexical"]

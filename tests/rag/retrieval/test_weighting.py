@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.retrieval.weighting import dense_share
+from rag.retrieval.weighting import dense_share, typical_weight
 
 weights = st.floats(0.01, 0.99)
 masses = st.floats(0.1, 500)
@@ -36,3 +36,23 @@ def test_with_full_growth_bm25_counts_as_it_is(weight, mass, bm25, dense):
     score = share * dense + (1 - share) * bm25 * mass / mass
     assert score / share == pytest.approx(dense + (1 - weight) / weight / 20 * (bm25 * mass), abs=1e-9)
     assert not math.isnan(score)
+
+
+@pytest.mark.parametrize(
+    ("languages", "read", "expected"),
+    [
+        ({"english"}, {"english"}, 0.6),
+        ({"german"}, {"english"}, 0.25),
+        ({"german", "english"}, {"english"}, 0.6),
+        ({"german"}, {"english", "german"}, 0.6),
+        ({"german"}, {"*"}, 0.6),
+        ({"simple"}, {"english"}, 0.6),  # a language that nobody named
+        (set(), {"english"}, 0.6),
+    ],
+)
+def test_where_the_encoder_reads_nothing_the_words_decide(languages, read, expected):
+    assert typical_weight(0.6, languages, read=read) == expected
+
+
+def test_a_weight_that_is_low_already_stays():
+    assert typical_weight(0.1, {"german"}, read={"english"}) == 0.1
