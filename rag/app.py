@@ -26,6 +26,7 @@ from rag.api import (
     search,
     spaces,
     swagger,
+    usage,
 )
 from rag.api.access import check_access
 from rag.api.addresses import Proxies
@@ -62,6 +63,7 @@ _MODULES: Final = (
     catalogue,
     openapi,
     swagger,
+    usage,
 )
 _FORM_FIELDS: Final = 16
 

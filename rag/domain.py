@@ -1,6 +1,6 @@
 """The nouns of the service, as they travel between its parts and, where a caller sees them, over the wire."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, NewType
 from uuid import UUID
@@ -314,6 +314,18 @@ class Usage(msgspec.Struct, frozen=True):
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+
+
+class DayOfUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One day's answers (UTC) to one person; `user` None is a bare key."""
+
+    day: date
+    user: str | None
+    answers: int
+    answered: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

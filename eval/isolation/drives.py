@@ -167,6 +167,7 @@ DRIVES: Final[Mapping[str, Drive]] = {
     "cancelJob": changes("ingest", "manage"),
     # a tenant's own settings
     "getRetention": reads("manage", shows=False),
+    "getUsage": reads("manage", shows=False),
     "updateRetention": changes("manage", body=lambda _: {"answers_days": 7}),
     # operators
     "listTenants": administers(shows=False),  # ours may stand on a later page

@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "audit": ("ingest.cli.audit", "audit"),
     "erase": ("ingest.cli.erase", "erase"),
     "purge": ("ingest.cli.purge", "purge"),
+    "usage": ("ingest.cli.usage", "usage"),
 }
 _SHORT: Final = {
     "up": "Run everything on this machine: PostgreSQL, Valkey, the API and a worker.",
@@ -41,6 +42,7 @@ _SHORT: Final = {
     "audit": "Verify and export the audit trail.",
     "erase": "Erase a tenant, a document or what a person asked; receipts.",
     "purge": "Remove what is kept no longer.",
+    "usage": "Show a tenant's answers, tokens and cost by day and person.",
     "eval": "Measure retrieval on your own data.",
     "verify-isolation": "Try every door of the running service as everybody who may not.",
 }

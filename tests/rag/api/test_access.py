@@ -43,6 +43,7 @@ OPEN_TO = {
     ("PATCH", "/v1/admin/tenants/{slug}"): {"operator"},
     ("DELETE", "/v1/admin/tenants/{slug}"): {"operator"},
     ("GET", "/v1/retention"): {"manage"},
+    ("GET", "/v1/usage"): {"manage"},
     ("PATCH", "/v1/retention"): {"manage"},
     ("POST", "/v1/admin/erasure"): {"operator"},
     ("GET", "/v1/admin/erasure"): {"operator"},
