@@ -110,7 +110,7 @@ async def test_what_the_second_check_stops_is_in_the_trail(where, services, hous
         async with services.database.tenant(house.tenant) as connection:
             corpus = await read_corpus(connection, house.principal)
         result = await services.searcher.search(house.principal, query)
-        key = cache_key(house.principal, corpus, query, f"{settings.dense_weight}")
+        key = cache_key(house.principal, corpus, query, services.searcher._ranking)
         await services.cache.set(key, msgspec.msgpack.encode(Entry(absent_id, result)), ttl_s=60)
     await services.searcher.search(house.principal, query)
     await services.incidents.flush()
