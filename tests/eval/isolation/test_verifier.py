@@ -237,7 +237,8 @@ async def test_a_problem_that_tells_what_it_found_is_named(check, monkeypatch, e
 
 @in_one_loop
 async def test_a_write_into_the_other_tenant_is_named(check, change, without_policies):
-    change("collections.update", TENANT)
+    for name in ("collections.get", "collections.lock", "collections.update"):
+        change(name, TENANT)
     with without_policies("collections"):
         report = await check("collections")
     written = [f.what for f in report.findings if (f.name, f.caller) == ("changeCollection", "beta")]
