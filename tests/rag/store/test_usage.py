@@ -5,21 +5,18 @@ from rag.domain import Usage
 from rag.store.usage import read_usage
 
 INSERT = (
-    "INSERT INTO answers (tenant_id, answer_id, key_id, question, status, gateway, corpus_version, space, document_ids, "
-    "body, passages, asked_by, created_at) VALUES (%s, gen_random_uuid(), gen_random_uuid(), '', %s, 'claude', 1, "
+    "INSERT INTO answers (tenant_id, answer_id, key_id, question, status, gateway, corpus_version, space, "
+    "document_ids, body, passages, asked_by, created_at) VALUES (%s, gen_random_uuid(), gen_random_uuid(), '', %s, 'claude', 1, "
     "'minilm_l6_v2', '{}', %s, '[]', %s, now() - %s * interval '1 day')"
 )
+
+ASKED = (("answered", "ann", 0), ("refused", "ann", 0), ("answered", None, 0), ("answered", "ann", 40))
 
 
 async def test_tokens_and_cost_are_summed_by_day_and_person(acme):
     used = Jsonb({"usage": msgspec.to_builtins(Usage(1000, 20, 0.25))})
     async with acme.connect() as connection:
-        for status, user, ago in (
-            ("answered", "ann", 0),
-            ("refused", "ann", 0),
-            ("answered", None, 0),
-            ("answered", "ann", 40),
-        ):
+        for status, user, ago in ASKED:
             await connection.execute(INSERT, (acme.tenant, status, used, user, ago))
         lines = await read_usage(connection, acme.tenant, days=30, limit=10)
         assert [(line.user, line.answers, line.answered, line.input_tokens, line.output_tokens) for line in lines] == [
