@@ -7,7 +7,8 @@ from rag.store.usage import read_usage
 INSERT = (
     "INSERT INTO answers (tenant_id, answer_id, key_id, question, status, gateway, corpus_version, space, "
     "document_ids, body, passages, asked_by, created_at) "
-    "VALUES (%s, gen_random_uuid(), gen_random_uuid(), '', %s, 'claude', 1, 'minilm_l6_v2', '{}', %s, '[]', %s, now() - %s * interval '1 day')"
+    "VALUES (%s, gen_random_uuid(), gen_random_uuid(), '', %s, 'claude', 1, 'minilm_l6_v2', '{}', %s, '[]', %s, "
+    "now() - %s * interval '1 day')"
 )
 
 ASKED = (("answered", "ann", 0), ("refused", "ann", 0), ("answered", None, 0), ("answered", "ann", 40))
