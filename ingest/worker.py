@@ -5,7 +5,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Final
@@ -143,10 +143,15 @@ def yield_to_others() -> None:
 
 async def _recover(services: Services, app: App) -> None:
     # What a killed worker was doing stays `doing` until somebody looks, and somebody must go on looking.
+    looks: tuple[Callable[[], Awaitable[None]], ...] = (
+        lambda: _take_over_stalled(app),
+        lambda: _deliver_undelivered(services),
+        lambda: _deliver_misplaced(services),
+    )
     while True:
-        for look in (_take_over_stalled(app), _deliver_undelivered(services), _deliver_misplaced(services)):
+        for look in looks:
             try:
-                await look
+                await look()
             except Exception as error:  # noqa: BLE001 - see above
                 log.warning("recovery_failed", error=type(error).__name__)
         await asyncio.sleep(_LOOK_S)

@@ -12,7 +12,6 @@ import time
 from typing import Final
 from uuid import UUID
 
-from rag.audit import Actor
 from rag.cache.base import Cache
 from rag.domain import Erasure, ErasureKind, TenantId
 from rag.errors import NotFound, WriteConflict
@@ -44,11 +43,6 @@ class Eraser:
         self._cache = cache
         self._approvals_required = approvals_required
         self._batch = batch
-
-    def acting_for(self, by: Actor) -> "Eraser":
-        """The same, for what another actor asks to be erased."""
-        database = self._database.acting_for(by)
-        return Eraser(database, self._cache, approvals_required=self._approvals_required, batch=self._batch)
 
     async def begin_tenant(self, slug: str, *, approval: UUID | None = None) -> Erasure:
         """Close a tenant for good: from the commit on, whatever asks for it is told `tenant_erased`.

@@ -44,9 +44,9 @@ def _answerer(state: State) -> Answerer:
     return found
 
 
-def _eraser(state: State, actor: NamedDependency[Actor]) -> Eraser:
-    found: Eraser = state.services.eraser
-    return found.acting_for(actor)
+def _eraser(state: State, database: NamedDependency[Database]) -> Eraser:
+    services = state.services
+    return Eraser(database, services.cache, approvals_required=services.settings.approvals_required)
 
 
 def _purger(state: State) -> Purger:

@@ -90,4 +90,5 @@ def test_a_deleted_tenants_chain_by_its_id(cloister, acme, in_json, monkeypatch)
     monkeypatch.setenv("CLOISTER_APPROVALS", "off")
     tenant = in_json(cloister("tenant show acme --json"))["tenant_id"]
     cloister("tenant delete acme --yes")
-    assert len(cloister(f"audit export --tenant {tenant}").stdout.splitlines()) == 3
+    acts = cloister(f"audit export --tenant {tenant}").stdout.splitlines()
+    assert len(acts) == 5, "what it had, and the beginning and the end of its erasure"

@@ -22,7 +22,8 @@ def environment(settings) -> dict[str, str]:
         "MIGRATION_DATABASE_URL": "migration_database_url",
         "REDIS_URL": "redis_url",
     }
-    return {**os.environ, **{name: settings.secret(field) for name, field in names.items()}}
+    urls = {name: settings.secret(field) for name, field in names.items()}
+    return {**os.environ, **urls, "CLOISTER_APPROVALS": "off"}
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ async def test_how_long_a_tenant_keeps_things_is_set_and_what_is_older_purged(cl
     shown = json.loads((await asyncio.to_thread(cloister, *chosen)).stdout)
     assert shown["in_force"] == {"answers_days": 30, "jobs_days": 0, "versions_days": 90}
     purged = json.loads((await asyncio.to_thread(cloister, "purge", "--tenant", house.slug, "--json")).stdout)
-    assert purged == {house.slug: {"answers": 1, "document_versions": 0}}
+    assert purged == {house.slug: {"answers": 1, "document_versions": 0, "idempotency_records": 0}}
     wrong = await asyncio.to_thread(cloister, "tenant", "retention", house.slug, "--answers", "soon")
     assert wrong.returncode == 2
 

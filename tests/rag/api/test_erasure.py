@@ -5,9 +5,7 @@ import httpx
 import msgspec
 
 from rag.app import create_app
-from rag.erasure import Eraser
 from rag.store.keys import create_operator_key
-from tests.conftest import drain
 from tests.rag.api.conftest import Client
 
 PATH = "/v1/admin/erasure"
@@ -103,11 +101,10 @@ async def requests_kept(house) -> int:
 async def test_what_was_answered_to_an_idempotency_key_goes_with_the_document(client, operator_key, house):
     await house.ingest({"d": "The lever stops the wheel.", "e": "The hub is blue."})
     assert (await answered(client, house, "What does the lever stop?", "one"))["citations"]
-    dead = await house.put("d", "a;b", filename="d.csv")
-    await drain(house.services)
+    waiting = await house.put("d", "The lever is new.")
     headers = {"Idempotency-Key": "two"}
-    retried = await client.call("POST", f"/v1/jobs/{dead.job_id}/retry", key=house.key, headers=headers)
-    assert retried.status_code == 200, retried.text
+    stopped = await client.call("POST", f"/v1/jobs/{waiting.job_id}/cancel", key=house.key, headers=headers)
+    assert stopped.status_code == 200, stopped.text
     assert await requests_kept(house) == 2
     body = {"kind": "document", "tenant": house.slug, "collection": "kb", "external_id": "d"}
     receipt = (await client.call("POST", PATH, key=operator_key, json=body)).json()
@@ -117,8 +114,7 @@ async def test_what_was_answered_to_an_idempotency_key_goes_with_the_document(cl
 
 async def test_the_erasure_of_a_tenant_takes_two_operators_where_that_is_required(services, house, operator_key):
     settings = msgspec.structs.replace(services.settings, approvals="required")
-    eraser = Eraser(services.database, services.cache, approvals_required=True)
-    app = create_app(services=replace(services, settings=settings, eraser=eraser))
+    app = create_app(services=replace(services, settings=settings))
     async with services.database.control() as control:
         second, _ = await create_operator_key(control)
     async with Client(transport=httpx.ASGITransport(app), base_url="http://cloister.test") as client:
