@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NewType
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
 
@@ -122,6 +123,7 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
     language: str
     refusal_threshold: float | None
     facet_fields: list[str]
+    synonyms: list[list[str]]
     document_count: int
     chunk_count: int
     created_at: datetime
@@ -189,8 +191,26 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
 
 
+class Pin(msgspec.Struct, frozen=True):
+    """Documents of a collection, by external id, that stand above the hits of one query."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=200)]
+    documents: Annotated[list[Annotated[str, Meta(min_length=1, max_length=512)]], Meta(min_length=1, max_length=20)]
+
+
+class Sort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A metadata field that orders the matches of a query; what lacks it comes last."""
+
+    field: Annotated[str, Meta(min_length=1, max_length=256)]
+    order: Literal["asc", "desc"] = "asc"
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What is looked for; `collections` None means all, an empty tuple none."""
+    """What is looked for; `collections` None means all, an empty tuple none.
+
+    `prefix`: the last word may be the beginning of one. `correct`: a word that the caller's documents lack may be
+    replaced by one that they have. `fallback`: a keyword query without a match is asked by meaning.
+    """
 
     text: str
     collections: tuple[str, ...] | None = None
@@ -201,6 +221,12 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     highlight: bool = False
     rerank: bool = False
     explain: bool = False
+    prefix: bool = False
+    correct: bool = False
+    fallback: bool = False
+    facets: tuple[str, ...] = ()
+    group_by: Literal["document"] | None = None
+    sort: Sort | None = None
 
 
 class Ranks(msgspec.Struct, frozen=True):
@@ -228,7 +254,24 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     similarity: float | None
     ranks: Ranks
     metadata: dict[str, Any]
+    pinned: bool = False
     explain: dict[str, Any] | None = None
+
+
+class FacetCount(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many matching documents have one value of a field, or for numbers of many values one in [min, max)."""
+
+    count: int
+    value: str | bool | int | float | None = None
+    min: float | None = None
+    max: float | None = None
+
+
+class FacetStats(msgspec.Struct, frozen=True):
+    """The least and the greatest number of a field among the matching documents."""
+
+    min: float
+    max: float
 
 
 class Passage(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,6 +317,10 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     corpus_version: int
     embedding_space: str
     degraded: bool = False
+    facets: dict[str, list[FacetCount]] = {}
+    facet_stats: dict[str, FacetStats] = {}
+    corrected_query: str | None = None
+    fallback: Literal["semantic"] | None = None
     explain: dict[str, Any] | None = None
 
 

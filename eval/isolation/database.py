@@ -13,7 +13,16 @@ TABLES: Final = "database"
 
 # Tables that the machine writes by itself: statistics, counts, the times of a key's use, what was refused.
 MOVING: Final = frozenset(
-    {"api_keys", "audit_chains", "audit_events", "chunk_lexemes", "corpora", "lexeme_stats", "retention"}
+    {
+        "api_keys",
+        "audit_chains",
+        "audit_events",
+        "chunk_lexemes",
+        "corpora",
+        "lexeme_stats",
+        "retention",
+        "vocabulary",
+    }
 )
 
 # The functions that row-level security does not bind, and what keeps a tenant from another's rows there: `probed` by
@@ -42,10 +51,12 @@ DEFINERS: Final[Mapping[str, str]] = {
     "ingest_backlog": "gives counts over all tenants",
     "known_keys": "takes digests of keys, gives whose they are",
     "lexical_candidates": "probed",
+    "lexical_matches": "probed",
     "list_approvals": "for operators: approvals",
     "list_operator_keys": "gives operators' keys",
     "list_tenants": "for operators: names and counts",
     "misplaced_tenants": "for workers: ids of tenants",
+    "near_words": "probed",
     "operator_keys": "gives operators' keys",
     "origin_listed": "gives yes or no, of no tenant in particular",
     "partition_totals": "gives counts over all tenants",
@@ -57,6 +68,7 @@ DEFINERS: Final[Mapping[str, str]] = {
     "rotate_operator_key": "gives an id",
     "undelivered_runs": "for workers: ids of runs",
     "use_approval": "for operators: approvals",
+    "word_counts": "probed",
 }
 
 

@@ -124,7 +124,13 @@ def searches(document: Document, fields: Fields) -> Iterable[Body]:
     yield Body({"query": words, "collections": [document.collection]}, "outsiders")
     typo = document.text[:7] + document.text[8] + document.text[7] + document.text[9:]
     yield Body({**keyword, "query": typo})
-    optional: dict[str, Any] = {"facets": ["shelf"], "prefix": True, "group_by": "document", "rerank": True}
+    optional: dict[str, Any] = {
+        "facets": ["shelf"],
+        "prefix": True,
+        "group_by": "document",
+        "rerank": True,
+        "sort": {"field": "shelf"},
+    }
     for name in optional.keys() & fields:
         query = document.title[:9] if name == "prefix" else words
         yield Body({"query": query, name: optional[name]})
@@ -154,6 +160,8 @@ DRIVES: Final[Mapping[str, Drive]] = {
     "getCollection": reads(*RECORDS),
     "createCollection": changes("ingest", "manage", body=lambda d: {"name": d.spare}),
     "changeCollection": changes("ingest", "manage", body=lambda _: {"facet_fields": ["taken"]}),
+    "listPins": reads("ingest", "manage", shows=False),
+    "replacePins": changes("ingest", "manage", body=lambda _: {"pins": [{"query": "taken", "documents": ["over"]}]}),
     "deleteCollection": changes("ingest", "manage"),
     "listDocuments": reads(*RECORDS),
     "getDocument": reads(*RECORDS, groups=True),

@@ -10,15 +10,18 @@ from uuid import UUID
 
 from eval.isolation.estate import ALPHA, BETA, Estate
 from eval.isolation.judge import Judge
-from rag.domain import ChunkId, TenantId
+from rag.domain import ChunkId, Sort, TenantId
 from rag.errors import NotFound
 from rag.retrieval.retriever import normalise
+from rag.retrieval.typos import correctable
 from rag.store.answers import get_answer
 from rag.store.corpus import Corpus, read_corpus
 from rag.store.database import TenantConnection
 from rag.store.documents import get_document, list_versions
 from rag.store.ingestion import some_jobs
+from rag.store.matches import sorted_matches
 from rag.store.search import SearchScope, dense_leg, hydrate, lexical_leg, lexical_plan, rescore, sentences_of
+from rag.store.vocabulary import count_words, near_words
 from rag.tenancy import ALL_GROUPS, Principal
 
 LAYERS: Final = "statements"
@@ -76,9 +79,34 @@ async def _versions(reach: Reach) -> Any:
     return await list_versions(reach.connection, reach.scope.tenant, reach.id("document_id"), before=99, limit=9)
 
 
+async def _matches(reach: Reach) -> Any:
+    alpha = reach.estate.tenants[ALPHA].tenant_id
+    async with reach.estate.services.database.tenant(alpha) as connection:
+        plan = await lexical_plan(connection, alpha, reach.document.text, ["english"])
+    if plan is None:
+        return []
+    return await sorted_matches(reach.connection, reach.scope, plan, Sort("shelf"), by_document=False, limit=50)
+
+
+async def _counts(reach: Reach) -> Any:
+    """Only words that the scope has: one that it has not is counted 0, which says nothing."""
+    words = correctable(reach.document.text)
+    counts = await count_words(reach.connection, reach.scope, [w.word for w in words], ["english"], beside="")
+    return [count for count in counts if count.chunks]
+
+
+async def _near(reach: Reach) -> Any:
+    longest = max((typed.word for typed in correctable(reach.document.text)), key=len)
+    words = await near_words(reach.connection, reach.scope.tenant, [f"{longest}x"], [1], begins=False)
+    return [word.word for word in words]
+
+
 # What a statement of the house gives for alpha's ids: by name, and whether access groups decide over it too.
 STATEMENTS: Final[Mapping[str, tuple[Probe, bool]]] = {
     "lexical_candidates": (_lexical, True),
+    "sorted_matches": (_matches, True),
+    "count_words": (_counts, True),
+    "near_words": (_near, False),  # of the tenant as a whole: what is shown of them passes through count_words
     "dense_leg": (_dense, True),
     "rescore": (_rescore, True),
     "hydrate": (lambda reach: hydrate(reach.connection, reach.scope, reach.chunks), True),

@@ -2,22 +2,26 @@
 
 from typing import Final
 
-from litestar import Response, delete, get, patch, post
+from litestar import Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from rag.api.access import Cost, allow
 from rag.api.cursors import cut, decode_cursor
 from rag.api.idempotency import REPLAYED
-from rag.api.schemas import ApprovalId, CollectionPage, CollectionPatch, CollectionRequest, Cursor, Limit
-from rag.domain import Collection, Scope
+from rag.api.schemas import ApprovalId, CollectionPage, CollectionPatch, CollectionRequest, Cursor, Limit, Pins
+from rag.domain import Collection, Pin, Scope
+from rag.errors import InvalidInput
+from rag.retrieval.wording import fold
 from rag.settings import Settings
 from rag.store import collections as store
+from rag.store import pins
 from rag.store.approvals import require_approval
 from rag.store.database import Database
 from rag.tenancy import Principal
 
 _DELETE_SECONDS: Final = 120.0  # its documents go with it
+_CHANGE_SECONDS: Final = 120.0  # other facet fields are read from all of its documents
 _READ: Final = allow(Scope.SEARCH, Scope.INGEST, Scope.MANAGE)
 _WRITE: Final = allow(Scope.INGEST, Scope.MANAGE, cost=Cost.WRITE)
 
@@ -62,6 +66,7 @@ async def create_collection(
             language=data.language,
             refusal_threshold=data.refusal_threshold,
             facet_fields=data.facet_fields,
+            synonyms=data.synonyms,
         )
     return Response(made, headers={"Location": f"/v1/collections/{made.name}"})
 
@@ -98,12 +103,60 @@ async def change_collection(
 ) -> Collection:
     """Change what is given; a null threshold goes back to the default. Lowering the threshold is a privileged act."""
     tenant, required = principal.tenant, settings.approvals_required
-    change = store.CollectionChange(refusal_threshold=data.refusal_threshold, facet_fields=data.facet_fields)
-    async with database.tenant(tenant) as connection:
+    change = store.CollectionChange(
+        refusal_threshold=data.refusal_threshold, facet_fields=data.facet_fields, synonyms=data.synonyms
+    )
+    async with database.tenant(tenant, timeout_s=_CHANGE_SECONDS) as connection:
         before = await store.get_collection(connection, tenant, collection)
         if act := store.loosening(tenant, before, change, default=settings.refusal_threshold):
             await require_approval(connection, act, by=database.by, approval=approval, required=required)
         return await store.update_collection(connection, tenant, collection, change, before=before)
+
+
+@get(
+    "/v1/collections/{collection:str}/pins",
+    operation_id="listPins",
+    tags=["collections"],
+    summary="Read what is pinned",
+    opt=_WRITE,
+)
+async def list_pins(
+    collection: FromPath[str], principal: NamedDependency[Principal], database: NamedDependency[Database]
+) -> Pins:
+    """The documents that stand above the hits of certain queries."""
+    async with database.tenant(principal.tenant) as connection:
+        return Pins(await pins.list_pins(connection, principal.tenant, collection))
+
+
+@put(
+    "/v1/collections/{collection:str}/pins",
+    operation_id="replacePins",
+    tags=["collections"],
+    summary="Pin documents to queries",
+    opt=_WRITE,
+)
+async def replace_pins(
+    collection: FromPath[str],
+    data: JSONBody[Pins],
+    principal: NamedDependency[Principal],
+    database: NamedDependency[Database],
+) -> Pins:
+    """Make these the collection's pins; a caller who may not read a pinned document is not shown it."""
+    async with database.tenant(principal.tenant) as connection:
+        await pins.replace_pins(connection, principal.tenant, collection, folded(data.pins))
+        return Pins(await pins.list_pins(connection, principal.tenant, collection))
+
+
+def folded(given: list[Pin]) -> list[Pin]:
+    """Pins by their folded queries; raises `InvalidInput` for a query of no words, or given twice."""
+    found: dict[str, Pin] = {}
+    for place, pin in enumerate(given):
+        query = fold(pin.query)
+        if not query or query in found:
+            said = "there is no word in it" if not query else "pinned already: case and accents make no other query"
+            raise InvalidInput(said, pointer=f"/pins/{place}/query")
+        found[query] = Pin(query, pin.documents)
+    return list(found.values())
 
 
 @delete(
@@ -121,4 +174,12 @@ async def delete_collection(
         await store.delete_collection(connection, principal.tenant, collection)
 
 
-ROUTES: Final = (list_collections, create_collection, get_collection, change_collection, delete_collection)
+ROUTES: Final = (
+    list_collections,
+    create_collection,
+    get_collection,
+    change_collection,
+    list_pins,
+    replace_pins,
+    delete_collection,
+)

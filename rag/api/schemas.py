@@ -17,13 +17,17 @@ from rag.domain import (
     DocumentVersion,
     Erasure,
     ErasureKind,
+    FacetCount,
+    FacetStats,
     Hit,
     Job,
     Key,
     Limits,
     Mode,
+    Pin,
     Retention,
     Scope,
+    Sort,
     Tenant,
 )
 from rag.errors import InvalidInput
@@ -50,7 +54,16 @@ Title = Annotated[str, Meta(max_length=1000)]
 Uri = Annotated[str, Meta(max_length=4096)]
 Text = Annotated[str, Meta(min_length=1)]
 Threshold = Annotated[float, Meta(ge=0, le=1, description="Refuse below this confidence; null means the default.")]
-FacetFields = Annotated[list[Annotated[str, Meta(min_length=1, max_length=256)]], Meta(max_length=32)]
+FieldName = Annotated[str, Meta(min_length=1, max_length=256)]
+FacetFields = Annotated[
+    list[FieldName], Meta(max_length=32, description="The fields that may be counted by; an empty list allows any.")
+]
+Synonyms = Annotated[
+    list[Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(min_length=2, max_length=20)]],
+    Meta(
+        max_length=200, description="Lists of words and phrases that mean the same.", examples=[[["tv", "television"]]]
+    ),
+]
 
 Origins = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=300)]],
@@ -76,10 +89,22 @@ class SearchRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     highlight: bool = False
     rerank: bool = False
     explain: bool = False
+    prefix: Annotated[bool, Meta(description="The last word may be the beginning of one: as-you-type search.")] = False
+    correct: Annotated[bool, Meta(description="Words that no document has may be corrected.")] = True
+    fallback: Annotated[bool, Meta(description="A keyword query without a match is asked by meaning.")] = True
+    facets: Annotated[
+        list[FieldName], Meta(max_length=10, description="Metadata fields to count the matching documents by.")
+    ] = []
+    group_by: Literal["document"] | None = None
+    sort: Sort | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a query of nothing but space."""
+        """Refuse a query of nothing but space, and fields that are no names."""
         _refuse_blank(self.query, "/query")
+        for place, field in enumerate(self.facets):
+            _refuse_unnamed(field, f"/facets/{place}")
+        if self.sort:
+            _refuse_unnamed(self.sort.field, "/sort/field")
 
 
 class SearchResponse(msgspec.Struct, kw_only=True):
@@ -87,8 +112,10 @@ class SearchResponse(msgspec.Struct, kw_only=True):
 
     query_id: UUID
     hits: list[Hit]
-    facets: dict[str, list[dict[str, Any]]]
+    facets: dict[str, list[FacetCount]]
+    facet_stats: dict[str, FacetStats]
     corrected_query: str | None
+    fallback: Literal["semantic"] | None
     cache: CacheStatus
     corpus_version: int
     embedding_space: str
@@ -116,6 +143,7 @@ class CollectionRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     language: str = "english"
     refusal_threshold: Threshold | None = None
     facet_fields: FacetFields = []
+    synonyms: Synonyms = []
 
 
 class CollectionPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -123,6 +151,13 @@ class CollectionPatch(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     refusal_threshold: Threshold | UnsetType | None = UNSET
     facet_fields: FacetFields | UnsetType = UNSET
+    synonyms: Synonyms | UnsetType = UNSET
+
+
+class Pins(msgspec.Struct, forbid_unknown_fields=True):
+    """What is pinned in a collection, by query; queries are compared without case, accents and punctuation."""
+
+    pins: Annotated[list[Pin], Meta(max_length=500)]
 
 
 class DocumentFields(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -318,6 +353,11 @@ class Readiness(msgspec.Struct, kw_only=True):
     status: Literal["ok", "degraded"]
     version: str
     checks: dict[str, str]
+
+
+def _refuse_unnamed(field: str, pointer: str) -> None:
+    if "" in field.split("."):
+        raise InvalidInput("name a metadata field, with dots for nested ones", pointer=pointer)
 
 
 def _refuse_blank(text: str, pointer: str) -> None:

@@ -45,13 +45,21 @@ async def search(
         highlight=data.highlight,
         rerank=data.rerank,
         explain=data.explain,
+        prefix=data.prefix,
+        correct=data.correct,
+        fallback=data.fallback,
+        facets=tuple(dict.fromkeys(data.facets)),
+        group_by=data.group_by,
+        sort=data.sort,
     )
     result = await searcher.search(principal, query)
     return SearchResponse(
         query_id=uuid4(),
         hits=result.hits,
-        facets={},
-        corrected_query=None,
+        facets=result.facets,
+        facet_stats=result.facet_stats,
+        corrected_query=result.corrected_query,
+        fallback=result.fallback,
         cache=result.cache,
         corpus_version=result.corpus_version,
         embedding_space=result.embedding_space,

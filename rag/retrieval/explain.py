@@ -16,7 +16,7 @@ def explain_hit(ranking: Ranking, chunk: ChunkId) -> dict[str, Any]:
         "cosine": round(scored.cosine, 6),
         "best_sentence": round(scored.best_sentence, 6),
         "dense": round(dense_score(scored), 6),
-        "lexical": round(scored.bm25 / ranking.plan.maximum, 6) if ranking.plan else None,
+        "lexical": round(ranking.plan.share(scored.bm25), 6) if ranking.plan else None,
         "dense_weight": round(ranking.weight, 6),
     }
 

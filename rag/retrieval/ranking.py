@@ -27,6 +27,10 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     weight: float
     dense_plan: DensePlan | None
 
+    def may_go_deeper(self, depth: int) -> bool:
+        """Whether a leg was cut at this depth."""
+        return max(len(self.dense), len(self.lexical)) >= depth
+
     def ranks(self, chunk: ChunkId) -> Ranks:
         """The chunk's rank in each leg, from 1; None where the leg did not name it."""
         return Ranks(_rank_in(self.dense, chunk), _rank_in(self.lexical, chunk))
@@ -34,8 +38,8 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
     def evidence(self) -> Evidence:
         """The strongest sign, over all candidates, that the corpus holds an answer."""
         rows = self.scored.values()
-        maximum = self.plan.maximum if self.plan else 1.0
-        signs = [row.best_sentence for row in rows], [row.cosine for row in rows], [row.bm25 / maximum for row in rows]
+        covered = [self.plan.share(row.bm25) for row in rows] if self.plan else []
+        signs = [row.best_sentence for row in rows], [row.cosine for row in rows], covered
         return Evidence(*(round(max(sign, default=0.0), 6) for sign in signs))
 
 

@@ -1,15 +1,13 @@
 """From a query to hits: the page.
 
-    corpus state -> embed -> lexical leg | dense leg -> rescore with the best sentence -> fuse -> hydrate -> rerank?
-    -> hits
+    corpus state -> embed -> wording -> lexical leg | dense leg -> rescore with the best sentence -> fuse -> arrange
+    -> hydrate -> rerank? -> hits
 
 Both legs see the same scope (tenant, groups, collections, filter) and give ids and scores; what is shown is read
 under row-level security, in the same snapshot.
 """
 
-import re
 from collections.abc import Collection
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +16,18 @@ from rag.audit import actor_of
 from rag.domain import ChunkId, Hit, Passage, Query, SearchResult
 from rag.embedding.base import require_space
 from rag.errors import NotFound
+from rag.retrieval.arranging import Arranged, arrange
 from rag.retrieval.confinement import confined
 from rag.retrieval.dense import dense_candidates
 from rag.retrieval.explain import explain_hit, explain_query
+from rag.retrieval.facets import facets_of
 from rag.retrieval.fusion import convex_combination
+from rag.retrieval.highlighting import mark
 from rag.retrieval.query_vectors import QueryVectors
 from rag.retrieval.ranking import Leg, Ranking, dense_score
 from rag.retrieval.rerank import CANDIDATES, Reranked, Reranker, rerank
 from rag.retrieval.weighting import dense_share, typical_weight
+from rag.retrieval.wording import Asked, Wording, understand
 from rag.spelling import one_spelling
 from rag.store.corpus import CollectionState, Corpus, read_corpus
 from rag.store.database import Database, TenantConnection
@@ -35,15 +37,10 @@ from rag.store.search import (
     SearchScope,
     hydrate,
     lexical_leg,
-    lexical_plan,
-    matching_words,
     rescore,
 )
 from rag.telemetry import LEAKS_CAUGHT, log, stage
 from rag.tenancy import Principal
-
-_DEPTH: Final = 50  # candidates of each leg that are rescored
-_WORD: Final = re.compile(r"\w+(?:[-'.]\w+)*")
 
 Vector = NDArray[np.float32]
 
@@ -75,7 +72,8 @@ class Retriever:
         times: dict[str, float] = {}
         query = confined(principal, query)
         text = normalise(query.text)
-        vector = await self._embed(principal, text, query, times)
+        by_meaning = query.mode == "semantic" or (query.mode == "hybrid" and not query.sort)
+        vector = await self._embed(principal, text, times) if by_meaning else None
         async with self._database.tenant(principal.tenant, snapshot=True, timeout_s=self._timeout_s) as connection:
             with stage("corpus", times):
                 corpus = await read_corpus(connection, principal)
@@ -85,53 +83,88 @@ class Retriever:
             numbers = None if everywhere else [c.collection_id for c in chosen]
             scope = SearchScope.of(principal.tenant, corpus, numbers, query.filter)
             languages = {c.language for c in chosen}
-            ranking = await self._rank(connection, scope, text, vector, languages, query, times)
-            wanted = _wanted(ranking, query)
+            asked = await self._understand(connection, principal, scope, query, text, corpus, chosen, times)
+            if vector is not None and asked.wording.instead:
+                vector = await self._embed(principal, asked.text, times)
+
+            async def rank(depth: int) -> Ranking:
+                return await self._rank(connection, principal, scope, asked, vector, languages, query, times, depth)
+
+            ranking, arranged = await arrange(
+                connection, scope, query, asked, rank, pins=any(c.has_pins for c in chosen)
+            )
+            wanted = _wanted(arranged, query)
             with stage("hydrate", times):
                 passages = await hydrate(connection, scope, wanted)
-            marks = await _marks(connection, passages, ranking.plan, languages) if query.highlight else {}
+            marks = await mark(connection, passages, asked.plan, languages) if query.highlight else {}
+            facets = await facets_of(connection, scope, chosen, query.facets, asked.plan, times)
         self._count_leaks(principal, wanted, passages)
-        order = await self._rerank(text, ranking, passages, query, times)
-        page = order.ranked[query.offset : query.offset + query.limit]
+        order = await self._rerank(asked.text, arranged, passages, query, times)
+        page = [*arranged.pinned, *order.ranked][query.offset : query.offset + query.limit]
+        pinned = {chunk for chunk, _ in arranged.pinned}
         hits = [
-            _hit(passages[chunk], score, ranking, marks.get(chunk, []), explain=query.explain)
+            _hit(passages[chunk], score, ranking, marks.get(chunk, []), chunk in pinned, explain=query.explain)
             for chunk, score in page
             if chunk in passages
         ]
-        explanation = explain_query(ranking, times, principal) | {"rerank": order.told(self._reranker)}
+        explanation = explain_query(ranking, times, principal) | {
+            "wording": asked.wording.told(),
+            "rerank": order.told(self._reranker),
+        }
         return SearchResult(
             hits=hits,
             evidence=ranking.evidence(),
             cache="miss",
             corpus_version=corpus.corpus_version,
             embedding_space=corpus.space,
+            facets=facets.counts,
+            facet_stats=facets.stats,
+            corrected_query=asked.wording.corrected,
+            fallback="semantic" if query.mode == "keyword" and ranking.dense else None,
             degraded=order.degraded,
             explain=explanation if query.explain else None,
         )
 
-    async def _embed(self, principal: Principal, text: str, query: Query, times: dict[str, float]) -> Vector | None:
-        if query.mode == "keyword":
-            return None
+    async def _embed(self, principal: Principal, text: str, times: dict[str, float]) -> Vector:
         with stage("embed", times):
             return await self._vectors.of(principal.tenant, text)
+
+    async def _understand(
+        self,
+        connection: TenantConnection,
+        principal: Principal,
+        scope: SearchScope,
+        query: Query,
+        text: str,
+        corpus: Corpus,
+        chosen: list[CollectionState],
+        times: dict[str, float],
+    ) -> Asked:
+        if query.mode == "semantic":
+            return Asked(text, Wording(text=text), None)
+        everything = not corpus.restricted and principal.collections is None and principal.filter is None
+        with stage("wording", times):
+            return await understand(
+                connection, scope, query, text, chosen, trusting=everything, confinement=principal.filter
+            )
 
     async def _rank(
         self,
         connection: TenantConnection,
+        principal: Principal,
         scope: SearchScope,
-        text: str,
+        asked: Asked,
         vector: Vector | None,
         languages: set[str],
         query: Query,
         times: dict[str, float],
+        depth: int,
     ) -> Ranking:
-        depth = max(_DEPTH, query.offset + query.limit)
-        plan: LexicalPlan | None = None
-        lexical: Leg = []
-        if query.mode != "semantic":
-            with stage("lexical", times):
-                plan = await lexical_plan(connection, scope.tenant, text, languages)
-                lexical = await lexical_leg(connection, scope, plan, limit=depth) if plan else []
+        plan = asked.plan
+        with stage("lexical", times):
+            lexical = await lexical_leg(connection, scope, plan, limit=depth) if plan else []
+        if vector is None and not lexical and (query.fallback or query.mode == "hybrid"):
+            vector = await self._embed(principal, asked.text, times)
         if vector is None:
             return _lexical_only(lexical, plan)
         with stage("dense", times):
@@ -140,12 +173,12 @@ class Retriever:
         with stage("rescore", times):
             rows = await rescore(connection, scope, candidates, vector, plan.weights if plan else None)
         typical = typical_weight(self._dense_weight, languages, read=self._encoder_languages)
-        weight = 1.0 if plan is None else dense_share(typical, plan.maximum)
+        weight = 1.0 if plan is None or query.mode == "keyword" else dense_share(typical, plan.maximum)
         with stage("fuse", times):
             scored = {row.chunk_id: row for row in rows}
             fused = convex_combination(
                 {key: dense_score(row) for key, row in scored.items()},
-                {key: row.bm25 / plan.maximum for key, row in scored.items()} if plan else {},
+                {key: plan.share(row.bm25) for key, row in scored.items()} if plan else {},
                 weight=weight,
             )
         return Ranking(
@@ -153,12 +186,12 @@ class Retriever:
         )
 
     async def _rerank(
-        self, text: str, ranking: Ranking, passages: dict[ChunkId, Passage], query: Query, times: dict[str, float]
+        self, text: str, arranged: Arranged, passages: dict[ChunkId, Passage], query: Query, times: dict[str, float]
     ) -> Reranked:
-        if not query.rerank:
-            return Reranked(ranking.fused)
+        if not query.rerank or query.sort:
+            return Reranked(arranged.order)
         with stage("rerank", times):
-            return await rerank(self._reranker, text, ranking.fused, passages)
+            return await rerank(self._reranker, text, arranged.order, passages)
 
     def _count_leaks(self, principal: Principal, wanted: list[ChunkId], passages: dict[ChunkId, Passage]) -> None:
         held_back = [chunk for chunk in wanted if chunk not in passages]
@@ -184,33 +217,21 @@ def choose_collections(corpus: Corpus, names: tuple[str, ...] | None) -> list[Co
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def _wanted(ranking: Ranking, query: Query) -> list[ChunkId]:
+def _wanted(arranged: Arranged, query: Query) -> list[ChunkId]:
     """What is to be read: the page, and what a reranker may bring onto it."""
-    page = ranking.fused[query.offset : query.offset + query.limit]
-    head = ranking.fused[:CANDIDATES] if query.rerank else []
+    page = [*arranged.pinned, *arranged.order][query.offset : query.offset + query.limit]
+    head = arranged.order[:CANDIDATES] if query.rerank else []
     return list(dict.fromkeys(chunk for chunk, _ in (*head, *page)))
 
 
 def _lexical_only(lexical: Leg, plan: LexicalPlan | None) -> Ranking:
-    fused = convex_combination({}, {key: score / plan.maximum for key, score in lexical} if plan else {}, weight=0.0)
+    fused = convex_combination({}, {key: plan.share(score) for key, score in lexical} if plan else {}, weight=0.0)
     return Ranking(fused=fused, scored={}, dense=[], lexical=lexical, plan=plan, weight=0.0, dense_plan=None)
 
 
-async def _marks(
-    connection: TenantConnection, passages: dict[ChunkId, Passage], plan: LexicalPlan | None, languages: set[str]
-) -> dict[ChunkId, list[tuple[int, int]]]:
-    if plan is None:
-        return {}
-    spans = {
-        chunk: [(match.start(), match.end(), match[0]) for match in _WORD.finditer(passage.text)]
-        for chunk, passage in passages.items()
-    }
-    words = {word for found in spans.values() for _, _, word in found}
-    matching = await matching_words(connection, words, plan.every_term, languages)
-    return {chunk: [(start, end) for start, end, word in found if word in matching] for chunk, found in spans.items()}
-
-
-def _hit(passage: Passage, score: float, ranking: Ranking, marks: list[tuple[int, int]], *, explain: bool) -> Hit:
+def _hit(
+    passage: Passage, score: float, ranking: Ranking, marks: list[tuple[int, int]], pinned: bool, *, explain: bool
+) -> Hit:
     chunk = passage.chunk_id
     scored = ranking.scored.get(chunk)
     return Hit(
@@ -229,5 +250,6 @@ def _hit(passage: Passage, score: float, ranking: Ranking, marks: list[tuple[int
         similarity=round(scored.cosine, 6) if scored else None,
         ranks=ranking.ranks(chunk),
         metadata=passage.metadata,
+        pinned=pinned,
         explain=explain_hit(ranking, chunk) if explain else None,
     )

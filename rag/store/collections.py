@@ -1,9 +1,11 @@
 """Collections: named sets of a tenant's documents."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+from psycopg.types.json import Jsonb
 
 from rag.audit import Act, Detail, Event, Resource
 from rag.domain import Collection, TenantId
@@ -29,6 +31,7 @@ class CollectionChange(msgspec.Struct, frozen=True):
 
     refusal_threshold: float | msgspec.UnsetType | None = msgspec.UNSET
     facet_fields: list[str] | msgspec.UnsetType = msgspec.UNSET
+    synonyms: list[list[str]] | msgspec.UnsetType = msgspec.UNSET
 
 
 async def create_collection(
@@ -39,6 +42,7 @@ async def create_collection(
     language: str = "english",
     refusal_threshold: float | None = None,
     facet_fields: list[str] | None = None,
+    synonyms: list[list[str]] | None = None,
 ) -> Collection:
     """Make a collection; raises `Conflict` when the name is taken, `InvalidInput` for a name or language."""
     if not _NAME.fullmatch(name):
@@ -53,6 +57,7 @@ async def create_collection(
         "language": language,
         "refusal_threshold": refusal_threshold,
         "facet_fields": facet_fields or [],
+        "synonyms": Jsonb(synonyms or []),
     }
     row = await (await connection.execute(statement("collections.create"), values)).fetchone()
     if row is None:
@@ -113,7 +118,7 @@ async def update_collection(
     *,
     before: Collection | None = None,
 ) -> Collection:
-    """Change what is set of a collection; raises `NotFound`.
+    """Change what is set of a collection; the next search follows it. Raises `NotFound`.
 
     `before` is the state that the change was judged by: `WriteConflict` when its threshold is another by now.
     """
@@ -128,13 +133,24 @@ async def update_collection(
         "set_threshold": set_threshold,
         "refusal_threshold": change.refusal_threshold if set_threshold else None,
         "facet_fields": None if change.facet_fields is msgspec.UNSET else change.facet_fields,
+        "synonyms": None if change.synonyms is msgspec.UNSET else Jsonb(change.synonyms),
     }
     row = await (await connection.execute(statement("collections.update"), values)).fetchone()
     if row is None:
         raise _absent(name)
+    if change.facet_fields is not msgspec.UNSET:
+        await _keep_facets(connection, tenant, name)
+    await touch_corpus(connection, tenant, chunks=0)
     changed = {field: value for field, value in msgspec.structs.asdict(change).items() if value is not msgspec.UNSET}
     await record(connection, tenant, _event(Act.COLLECTION_UPDATE, name, _settings(changed)))
     return Collection(**row)
+
+
+async def synonyms_of(connection: TenantConnection, tenant: TenantId, numbers: Sequence[int]) -> list[list[str]]:
+    """The lists of words of one meaning of these collections."""
+    values = {"tenant": tenant, "collections": list(numbers)}
+    rows = await (await connection.execute(statement("collections.synonyms"), values)).fetchall()
+    return [group for row in rows for group in row["synonyms"]]
 
 
 async def delete_collection(connection: TenantConnection, tenant: TenantId, name: str) -> None:
@@ -158,7 +174,20 @@ def _event(act: Act, name: str, detail: dict[str, Detail]) -> Event:
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Detail]:
-    return {name: str(value) if isinstance(value, float) else value for name, value in given.items()}
+    return {name: _told(value) for name, value in given.items()}
+
+
+def _told(value: Any) -> Detail:
+    """A setting as the audit trail has it: no float, and no list in a list."""
+    if isinstance(value, list) and any(isinstance(each, list) for each in value):
+        return [" = ".join(each) for each in value]
+    return str(value) if isinstance(value, float) else value
+
+
+async def _keep_facets(connection: TenantConnection, tenant: TenantId, name: str) -> None:
+    number, _ = await locate_collection(connection, tenant, name)
+    for step in ("facets.drop", "facets.keep"):
+        await connection.execute(statement(step), {"tenant": tenant, "collection": number, "document": None})
 
 
 def _absent(name: str) -> NotFound:

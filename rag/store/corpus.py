@@ -19,6 +19,9 @@ class CollectionState(msgspec.Struct, frozen=True):
     language: str
     chunk_count: int
     refusal_threshold: float | None
+    facet_fields: list[str] = []
+    has_synonyms: bool = False
+    has_pins: bool = False
 
 
 class Corpus(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +107,9 @@ async def refresh_statistics(connection: TenantConnection, tenant: TenantId) -> 
     average = row["average"] if row else None
     if average:
         await connection.execute(statement("corpus.stats_renormalise"), {**values, "average": average})
+    # After the chunks' rows, as in a write: two that take them in turns never wait for each other in a ring.
+    for name in ("vocabulary.forget", "vocabulary.review"):
+        await connection.execute(statement(name), values)
     kept = {**values, "corpus_version": due["corpus_version"], "average": average}
     await connection.execute(statement("corpus.stats_keep"), kept)
     return True

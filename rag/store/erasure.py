@@ -42,6 +42,9 @@ _STORES: Final = (
     Store(table="idempotency_records", document=True, user=True),
     Store(table="answers", document=True, user=True),
     Store(table="lexeme_stats", document=True),
+    Store(table="vocabulary", document=True),
+    Store(table="pins", document=True),
+    Store(table="document_facets", document=True),
     Store(table="ingest_sources", document=True),
     Store(table="ingest_runs", document=True),
     Store(table="documents", document=True),
@@ -63,8 +66,16 @@ _OWN_WAY: Final = {
     "answers": "erasure.document_answers",
     "idempotency_records": "erasure.document_requests",
     "ingest_sources": "erasure.document_sources",
+    "pins": "erasure.document_pins",
 }
-_BY_DOCUMENT_ID: Final = ("chunk_lexemes", "chunks", "document_versions", "ingest_runs", "documents")
+_BY_DOCUMENT_ID: Final = (
+    "chunk_lexemes",
+    "chunks",
+    "document_versions",
+    "document_facets",
+    "ingest_runs",
+    "documents",
+)
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -360,11 +371,12 @@ async def clear_unused_groups(connection: TenantConnection, tenant: TenantId) ->
 
 
 async def clear_statistics(connection: TenantConnection, tenant: TenantId) -> Counts:
-    """Count the tenant's words anew; those that stood in nothing else are gone."""
-    words = "lexeme_stats"
-    before = await _count(connection, tenant, words)
+    """Count the tenant's words anew; those that stood in nothing else are gone, however they were spelled."""
+    words = ("lexeme_stats", "vocabulary")
+    before = {table: await _count(connection, tenant, table) for table in words}
     await refresh_statistics(connection, tenant)
-    return {words: max(0, before - await _count(connection, tenant, words))}
+    await connection.execute(statement("vocabulary.forget_unwritten"), {"tenant": tenant})
+    return {table: max(0, before[table] - await _count(connection, tenant, table)) for table in words}
 
 
 async def document_remaining(

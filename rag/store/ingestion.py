@@ -23,6 +23,7 @@ from rag.store.corpus import Writing, touch_corpus
 from rag.store.database import ControlConnection, TenantConnection
 from rag.store.delivery import deliver_run
 from rag.store.statements import in_space, statement
+from rag.store.vocabulary import learn_words
 
 Matrix = NDArray[np.float32]
 _END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -283,11 +284,14 @@ async def bring_into_service(
     if await (await connection.execute(statement("ingest.finish"), finished)).fetchone() is None:
         raise InterruptedDocument("the job was cancelled or handed to another worker", code="lease_lost")
     await connection.execute(statement("ingest.drop_source"), {"tenant": tenant, "run": run.run_id})
+    await learn_words(connection, tenant, [f"{chunk.headings}\n{chunk.body}" for chunk in version.chunks], language)
     # The two rows that every write of the tenant shares come last, so that their locks are held shortest.
     more = len(version.chunks) - serving["chunk_count"]
     first = int(serving["current_version"] == 0)
     counts = {"tenant": tenant, "collection": number, "chunks": more, "documents": first}
     await connection.execute(statement("collections.count"), counts)
+    # After the collection's row is locked: a change of its facet fields comes before this or after, never between.
+    await connection.execute(statement("facets.keep"), {**document, "collection": number})
     await touch_corpus(connection, tenant, chunks=more, space=writing.space)
     await _record_write(connection, tenant, run, acl=(serving["acl_id"], acl), first=bool(first))
 

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector, SparseVector
+from psycopg.types.json import Jsonb
 
 from rag.domain import ChunkId, Passage, TenantId
 from rag.store.corpus import Corpus
@@ -21,7 +22,8 @@ _BREADTH = 500  # candidate rows the lexical leg aims at: terms are taken, rares
 class LexicalPlan(msgspec.Struct, frozen=True):
     """A query as the lexical leg sees it; `maximum` is the highest score a chunk could have, the sum of the IDFs.
 
-    `terms` find the candidates, rarest first; `every_term` are all that the query names.
+    `terms` find the candidates, rarest first; `every_term` are all that the query names. A beginning and what stands
+    for a word count once in the maximum, though a chunk may hold several of the words that they match.
     """
 
     weights: Any
@@ -30,6 +32,10 @@ class LexicalPlan(msgspec.Struct, frozen=True):
     every_term: str
     lexemes: list[str]
     known: int
+
+    def share(self, bm25: float) -> float:
+        """A chunk's score over the highest that it could have, 0 to 1."""
+        return min(1.0, bm25 / self.maximum)
 
 
 class SearchScope(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,11 +99,35 @@ class ScoredSentence(msgspec.Struct, frozen=True):
     similarity: float
 
 
+class Alternative(msgspec.Struct, frozen=True):
+    """A text that may stand for a word or phrase of the query, at a share of its weight."""
+
+    stands_for: str
+    text: str
+    factor: float
+
+
 async def lexical_plan(
-    connection: TenantConnection, tenant: TenantId, query: str, languages: Iterable[str]
+    connection: TenantConnection,
+    tenant: TenantId,
+    query: str,
+    languages: Iterable[str],
+    *,
+    beginning: str | None = None,
+    alternatives: Sequence[Alternative] = (),
 ) -> LexicalPlan | None:
-    """The query's lexemes weighed by the tenant's own statistics; None when only stop words are left."""
-    values = {"tenant": tenant, "query": query, "languages": sorted(set(languages)), "breadth": _BREADTH}
+    """The query's lexemes weighed by the tenant's own statistics; None when only stop words are left.
+
+    `beginning` is the query's last word, which is not in `query`, when it may go on.
+    """
+    values = {
+        "tenant": tenant,
+        "query": query,
+        "languages": sorted(set(languages)),
+        "breadth": _BREADTH,
+        "beginning": beginning,
+        "alternatives": Jsonb(msgspec.to_builtins(alternatives)),
+    }
     row = await (await connection.execute(statement("search.lexical_plan"), values)).fetchone()
     return LexicalPlan(**row) if row and row["terms"] else None
 

@@ -1,18 +1,18 @@
 -- name: create
 -- A new collection; no row when the name is taken.
-INSERT INTO collections (tenant_id, name, language, refusal_threshold, facet_fields)
-VALUES (%(tenant)s, %(name)s, %(language)s, %(refusal_threshold)s, %(facet_fields)s)
+INSERT INTO collections (tenant_id, name, language, refusal_threshold, facet_fields, synonyms)
+VALUES (%(tenant)s, %(name)s, %(language)s, %(refusal_threshold)s, %(facet_fields)s, %(synonyms)s)
 ON CONFLICT (tenant_id, name) DO NOTHING
-RETURNING name, language, refusal_threshold, facet_fields, document_count, chunk_count, created_at;
+RETURNING name, language, refusal_threshold, facet_fields, synonyms, document_count, chunk_count, created_at;
 
 -- name: list
 -- The tenant's collections by name, after a cursor.
-SELECT name, language, refusal_threshold, facet_fields, document_count, chunk_count, created_at
+SELECT name, language, refusal_threshold, facet_fields, synonyms, document_count, chunk_count, created_at
 FROM collections WHERE tenant_id = %(tenant)s AND name > %(after)s ORDER BY name LIMIT %(limit)s;
 
 -- name: get
 -- One collection by name.
-SELECT name, language, refusal_threshold, facet_fields, document_count, chunk_count, created_at
+SELECT name, language, refusal_threshold, facet_fields, synonyms, document_count, chunk_count, created_at
 FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s;
 
 -- name: locate
@@ -32,9 +32,15 @@ SELECT collection_id FROM collections WHERE tenant_id = %(tenant)s AND name = %(
 -- Change what may change of a collection.
 UPDATE collections SET
     refusal_threshold = CASE WHEN %(set_threshold)s THEN %(refusal_threshold)s ELSE refusal_threshold END,
-    facet_fields = coalesce(%(facet_fields)s, facet_fields)
+    facet_fields = coalesce(%(facet_fields)s, facet_fields),
+    synonyms = coalesce(%(synonyms)s, synonyms)
 WHERE tenant_id = %(tenant)s AND name = %(name)s
-RETURNING name, language, refusal_threshold, facet_fields, document_count, chunk_count, created_at;
+RETURNING name, language, refusal_threshold, facet_fields, synonyms, document_count, chunk_count, created_at;
+
+-- name: synonyms
+-- The words of one meaning of these collections.
+SELECT synonyms FROM collections
+WHERE tenant_id = %(tenant)s AND collection_id = ANY (%(collections)s::int[]) AND synonyms <> '[]' ORDER BY name;
 
 -- name: delete
 -- Remove a collection with all of its documents.

@@ -10,7 +10,10 @@ SELECT u.corpus_version, u.space, u.chunk_count, s.model, s.revision, s.dimensio
                AND p.space = u.space AND p.attached_at IS NOT NULL) AS partitioned,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'collection_id', c.collection_id, 'name', c.name, 'language', c.language,
-                   'chunk_count', c.chunk_count, 'refusal_threshold', c.refusal_threshold)), '[]')
+                   'chunk_count', c.chunk_count, 'refusal_threshold', c.refusal_threshold,
+                   'facet_fields', c.facet_fields, 'has_synonyms', c.synonyms <> '[]',
+                   'has_pins', EXISTS (SELECT FROM pins p WHERE p.tenant_id = c.tenant_id
+                                       AND p.collection_id = c.collection_id))), '[]')
         FROM collections c WHERE c.tenant_id = %(tenant)s) AS collections
 FROM corpora u JOIN embedding_spaces s USING (space)
 WHERE u.tenant_id = %(tenant)s;

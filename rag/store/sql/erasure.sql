@@ -111,6 +111,17 @@ DELETE FROM idempotency_records r WHERE r.tenant_id = %(tenant)s AND EXISTS (
 -- Remove the answers that quote documents, with their questions.
 DELETE FROM answers WHERE tenant_id = %(tenant)s AND document_ids && %(documents)s::uuid[];
 
+-- name: document_pins
+-- Take documents off the queries that they are pinned to.
+UPDATE pins p SET external_ids = ARRAY (
+    SELECT e.external_id FROM unnest(p.external_ids) WITH ORDINALITY e (external_id, place)
+    WHERE NOT EXISTS (
+        SELECT FROM documents d WHERE d.tenant_id = %(tenant)s AND d.collection_id = p.collection_id
+        AND d.external_id = e.external_id AND d.document_id = ANY (%(documents)s::uuid[])) ORDER BY e.place)
+WHERE p.tenant_id = %(tenant)s AND EXISTS (
+    SELECT FROM documents d WHERE d.tenant_id = %(tenant)s AND d.collection_id = p.collection_id
+    AND d.external_id = ANY (p.external_ids) AND d.document_id = ANY (%(documents)s::uuid[]));
+
 -- name: document_left
 -- How many rows of documents a store has.
 SELECT count(*) AS rows FROM {store} WHERE tenant_id = %(tenant)s AND document_id = ANY (%(documents)s::uuid[]);

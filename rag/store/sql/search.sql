@@ -1,7 +1,7 @@
 -- name: lexical_plan
 -- The query's lexemes, their IDF weights, and the terms that find candidates.
 SELECT weights, maximum, terms::text AS terms, every_term::text AS every_term, lexemes, known
-FROM lexical_plan(%(tenant)s, %(query)s, %(languages)s::text[], %(breadth)s);
+FROM query_plan(%(tenant)s, %(query)s, %(languages)s::text[], %(breadth)s, %(beginning)s::text, %(alternatives)s);
 
 -- name: lexical
 -- Lexical leg: chunks that hold any of the terms, by BM25.

@@ -12,7 +12,7 @@ async def test_a_collection_is_made_read_changed_and_deleted(client, house):
     assert made.headers["location"] == f"{PATH}/shop"
     assert made.json() | {"created_at": ""} == {
         "name": "shop", "language": "german", "refusal_threshold": None, "facet_fields": ["brand"],
-        "document_count": 0, "chunk_count": 0, "created_at": "",
+        "synonyms": [], "document_count": 0, "chunk_count": 0, "created_at": "",
     }  # fmt: skip
     assert (await client.call("GET", f"{PATH}/shop", key=house.key)).json() == made.json()
 
@@ -94,3 +94,56 @@ async def test_a_field_that_is_wrong_is_pointed_at(client, house):
         assert [fault["pointer"] for fault in found["errors"]] == [pointer], body
     found = await client.problem("PATCH", f"{PATH}/kb", 422, "invalid_input", key=house.key, json={"name": "x"})
     assert found["errors"][0]["pointer"] == "/name"
+
+
+async def test_synonyms_are_set_and_followed_by_the_next_search(client, house):
+    await house.ingest({"a": "A television stands in the hall."})
+    query = {"query": "telly", "mode": "keyword", "fallback": False}
+    assert (await client.call("POST", "/v1/search", key=house.key, json=query)).json()["hits"] == []
+    synonyms = [["tv", "telly", "television"]]
+    changed = await client.call("PATCH", f"{PATH}/kb", key=house.key, json={"synonyms": synonyms})
+    assert changed.json()["synonyms"] == synonyms
+    assert len((await client.call("POST", "/v1/search", key=house.key, json=query)).json()["hits"]) == 1
+    kept = await client.call("PATCH", f"{PATH}/kb", key=house.key, json={"refusal_threshold": 0.5})
+    assert kept.json()["synonyms"] == synonyms
+    for wrong, pointer in (([["tv"]], "/synonyms/0"), ([["tv", ""]], "/synonyms/0/1"), ("tv", "/synonyms")):
+        found = await client.problem(
+            "PATCH", f"{PATH}/kb", 422, "invalid_input", key=house.key, json={"synonyms": wrong}
+        )
+        assert found["errors"][0]["pointer"] == pointer
+
+
+async def test_documents_are_pinned_to_queries(client, house):
+    await house.ingest({"a": "The lamp, the lamp.", "b": "A lamp of brass in the long hall."})
+    query = {"query": "LAMP?", "mode": "keyword"}
+    before = (await client.call("POST", "/v1/search", key=house.key, json=query)).json()["hits"]
+    last = before[-1]["external_id"]
+    put = await client.call(
+        "PUT", f"{PATH}/kb/pins", key=house.key, json={"pins": [{"query": "Lamp", "documents": [last, "gone"]}]}
+    )
+    assert put.json() == {"pins": [{"query": "lamp", "documents": [last, "gone"]}]}
+    assert (await client.call("GET", f"{PATH}/kb/pins", key=house.key)).json() == put.json()
+    hits = (await client.call("POST", "/v1/search", key=house.key, json=query)).json()["hits"]
+    assert (hits[0]["external_id"], hits[0]["pinned"]) == (last, True)
+    assert len(hits) == len(before)
+    await client.call("PUT", f"{PATH}/kb/pins", key=house.key, json={"pins": []})
+    assert (await client.call("POST", "/v1/search", key=house.key, json=query)).json()["hits"] == before
+
+
+async def test_pins_that_are_wrong_are_pointed_at(client, house, other):
+    wrong = [
+        ({"pins": [{"query": "?!", "documents": ["a"]}]}, "/pins/0/query"),
+        ({"pins": [{"query": "a", "documents": ["a"]}, {"query": "Á", "documents": ["b"]}]}, "/pins/1/query"),
+        ({"pins": [{"query": "a", "documents": []}]}, "/pins/0/documents"),
+        ({"pins": [{"query": "a", "documents": [""]}]}, "/pins/0/documents/0"),
+        ({"pins": "a"}, "/pins"),
+        ({}, "/pins"),
+    ]
+    for body, pointer in wrong:
+        found = await client.problem("PUT", f"{PATH}/kb/pins", 422, "invalid_input", key=house.key, json=body)
+        assert found["errors"][0]["pointer"] == pointer, body
+    await make(client, other.key, "vault")
+    for name in ("vault", "never"):
+        for method, body in (("GET", None), ("PUT", {"pins": []})):
+            await client.problem(method, f"{PATH}/{name}/pins", 404, "not_found", key=house.key, json=body)
+    await client.problem("GET", f"{PATH}/kb/pins", 403, "forbidden", key=house.search_key)

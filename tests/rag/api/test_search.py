@@ -9,7 +9,7 @@ from rag.services import open_services
 TEXT = "# Returns\n\nA zebrafork can be returned within 41 days.\n"
 FIELDS = {
     "chunk_id", "document_id", "external_id", "document_version", "collection", "title", "uri", "heading_path",
-    "page", "text", "highlights", "score", "similarity", "ranks", "metadata", "explain",
+    "page", "text", "highlights", "score", "similarity", "ranks", "metadata", "pinned", "explain",
 }  # fmt: skip
 
 
@@ -110,3 +110,48 @@ async def test_without_a_cache_a_search_is_made_anew(settings, house):
                 found = (await client.post("/v1/search", headers=headers, json={"query": "zebrafork"})).json()
                 assert found["cache"] == "bypass"
                 assert found["hits"]
+
+
+async def test_a_shop_asks_for_everything_at_once(client, house):
+    await house.ingest({"returns": TEXT}, metadata={"brand": "acme", "price": 12.5})
+    await house.ingest({"shipping": "# Shipping\n\nParcels leave at noon.\n"}, metadata={"brand": "bolt", "price": 3})
+    found = await search(client, house.publishable_key, query="zebrafork parcels", facets=["brand", "price", "brand"])
+    assert found["facets"]["brand"] == [{"value": "acme", "count": 1}, {"value": "bolt", "count": 1}]
+    assert found["facets"]["price"] == [{"value": 3, "count": 1}, {"value": 12.5, "count": 1}]
+    assert found["facet_stats"] == {"price": {"min": 3, "max": 12.5}}
+    again = await search(client, house.publishable_key, query="zebrafork parcels", facets=["brand", "price"])
+    assert (again["cache"], again["facets"]) == ("hit", found["facets"])
+
+
+async def test_words_are_corrected_completed_and_asked_by_meaning_unless_told_not_to(client, house):
+    await house.ingest({"returns": TEXT})
+    keyword = {"mode": "keyword", "highlight": True}
+    typo = await search(client, house.key, query="zebrafrok", **keyword)
+    assert (typo["corrected_query"], typo["fallback"], len(typo["hits"])) == ("zebrafork", None, 1)
+    typed = (await search(client, house.key, query="zebraf", prefix=True, **keyword))["hits"][0]
+    assert [typed["text"][start:end] for start, end in typed["highlights"]] == ["zebrafork"]
+    fallen = await search(client, house.key, query="give it back", **keyword)
+    assert (fallen["fallback"], len(fallen["hits"])) == ("semantic", 1)
+    exact = {"correct": False, "fallback": False, **keyword}
+    assert (await search(client, house.key, query="zebrafrok", **exact))["hits"] == []
+
+
+async def test_what_a_shop_may_not_ask_is_pointed_at(client, house):
+    wrong = [
+        ({"facets": "brand"}, "/facets"),
+        ({"facets": [""]}, "/facets/0"),
+        ({"facets": ["a", "b..c"]}, "/facets/1"),
+        ({"facets": [f"f{n}" for n in range(11)]}, "/facets"),
+        ({"group_by": "chunk"}, "/group_by"),
+        ({"sort": "price"}, "/sort"),
+        ({"sort": {"field": "price", "order": "up"}}, "/sort/order"),
+        ({"sort": {"field": ".price"}}, "/sort/field"),
+        ({"sort": {"field": "price", "by": 1}}, "/sort/by"),
+        ({"prefix": 1}, "/prefix"),
+    ]
+    await client.call("PATCH", "/v1/collections/kb", key=house.key, json={"facet_fields": ["brand"]})
+    wrong.append(({"facets": ["brand", "cost"]}, "/facets/1"))
+    for body, pointer in wrong:
+        asked = {"query": "x", **body}
+        found = await client.problem("POST", "/v1/search", 422, "invalid_input", key=house.key, json=asked)
+        assert [fault["pointer"] for fault in found["errors"]] == [pointer], body

@@ -9,7 +9,7 @@ import pytest
 
 from rag.cache.base import NullCache
 from rag.cache.redis import RedisCache
-from rag.domain import Query, SearchResult
+from rag.domain import Query, SearchResult, Sort
 from rag.errors import NotFound
 from rag.retrieval.cached import CachedRetriever, Entry, cache_key
 from rag.store.collections import create_collection, delete_collection
@@ -120,6 +120,13 @@ async def test_every_parameter_makes_another_result(search, watched):
         {"filter": '($."a" == 1)'},
         {"highlight": True},
         {"rerank": True},
+        {"prefix": True},
+        {"correct": True},
+        {"fallback": True},
+        {"facets": ("brand",)},
+        {"group_by": "document"},
+        {"sort": Sort("price")},
+        {"sort": Sort("price", "desc")},
     ]
     for variant in variants:
         assert (await search("rear lamp", **variant)).cache == "miss"

@@ -278,7 +278,8 @@ async def test_an_explanation_adds_up(search):
     assert (dense["ms"], lexical["ms"]) == (said["stage_ms"]["dense"], said["stage_ms"]["lexical"])
     assert dense["weight"] + lexical["weight"] == pytest.approx(1)
     assert said["rerank"] == {"model": None, "candidates": 0, "note": "not asked for"}
-    assert {"corpus", "embed", "lexical", "dense", "rescore", "fuse", "hydrate"} == said["stage_ms"].keys()
+    assert said["wording"] == {"corrected": None, "beginning": None, "alternatives": []}
+    assert {"corpus", "embed", "wording", "lexical", "dense", "rescore", "fuse", "hydrate"} == said["stage_ms"].keys()
     for hit in result.hits:
         parts = hit.explain
         assert parts["dense"] == pytest.approx((parts["cosine"] + parts["best_sentence"]) / 2, abs=1e-5)

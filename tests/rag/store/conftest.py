@@ -17,11 +17,11 @@ import pytest_asyncio
 from procrastinate import App
 from psycopg import sql
 
-from rag.domain import Answer, Citation, JobError, TenantId, Usage
+from rag.domain import Answer, Citation, JobError, Pin, TenantId, Usage
 from rag.embedded import EmbeddedServers
 from rag.settings import Secret, Settings
 from rag.store.answers import keep_answer
-from rag.store.collections import create_collection
+from rag.store.collections import CollectionChange, create_collection, update_collection
 from rag.store.corpus import Corpus, read_corpus, refresh_statistics
 from rag.store.database import Connection, Database
 from rag.store.delivery import delivery_app
@@ -31,6 +31,7 @@ from rag.store.ingestion import fail
 from rag.store.keys import create_key
 from rag.store.limits import change_limits
 from rag.store.partitions import attach_partition, build_partition
+from rag.store.pins import replace_pins
 from rag.store.retention import change_retention
 from rag.store.statements import statement
 
@@ -192,7 +193,11 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
     await owner.serve("private", f"Only staff know the {canary} brake.", **private)
     async with owner.connect() as connection:
         await refresh_statistics(connection, tenant)
-    bare = await owner.serve("bare", f"Nothing about the {canary}.", metadata={"brand": canary})
+        await replace_pins(connection, tenant, "kb", [Pin("brake", ["doc", f"{canary}-gone"])])
+        await update_collection(
+            connection, tenant, "kb", CollectionChange(facet_fields=["brand"], synonyms=[["brake", canary]])
+        )
+    bare = await owner.serve("bare", f"Nothing about the {canary} wheels.", metadata={"brand": canary})
     running = await owner.put("running", f"{canary} under way")
     dead = await owner.put("dead", f"{canary} that will not parse", **private)
     queued = await owner.put("bare", f"{canary} in the queue")

@@ -22,6 +22,7 @@ def _aged(tenant: UUID, seed: Seed) -> dict[str, Any]:
 
 
 ERASURE_STATEMENTS: dict[str, Callable[[UUID, Seed], dict[str, Any]]] = {
+    "erasure.document_pins": _documents,
     "erasure.await_writes": lambda t, s: {"tenant": t},
     "erasure.begin": lambda t, s: {
         "tenant": t,

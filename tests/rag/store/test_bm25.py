@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pgvector.psycopg import register_vector
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from rag.store.corpus import read_corpus, refresh_statistics
 from rag.store.database import _OPTIONS, TenantConnection
@@ -22,6 +23,7 @@ from rag.store.search import LexicalPlan, SearchScope, lexical_leg, lexical_plan
 from rag.store.statements import statement
 
 K1, B = 1.2, 0.75
+ALONE = {"beginning": None, "alternatives": Jsonb([])}  # the query's words and nothing beside them
 WORDS = (
     "brake lever wheel cable saddle helmet battery charger display motor spoke chain pedal tyre frame warranty "
     "delivery return invoice garage winter salt theft insurance lamp bell mirror lock key firmware"
@@ -232,7 +234,7 @@ async def test_candidates_are_found_by_the_rarest_words_first(acme):
     """Until as many rows are expected as are wanted; the score counts every word all the same."""
     await acme.serve_all({"doc": "brake rare\n\nbrake lever\n\nbrake lever wheel"})
     async with acme.connect() as connection:
-        values = {"tenant": acme.tenant, "query": "brake lever rare", "languages": ["english"]}
+        values = {"tenant": acme.tenant, "query": "brake lever rare", "languages": ["english"], **ALONE}
         terms = []
         for breadth in (1, 2, 4, 500):
             row = await connection.execute(statement("search.lexical_plan"), {**values, "breadth": breadth})
@@ -266,7 +268,7 @@ def app(settings, acme) -> Iterator[psycopg.Connection]:
 @example(query="\u0130stanbul 世界 nai\u0308ve ǅ")
 @hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_word_breaks_the_query_that_it_stands_in(app, acme, query):
-    values = {"tenant": acme.tenant, "query": query, "languages": ["simple", "english"], "breadth": 500}
+    values = {"tenant": acme.tenant, "query": query, "languages": ["simple", "english"], "breadth": 500, **ALONE}
     row = app.execute(statement("search.lexical_plan"), values).fetchone()
     lexemes = app.execute(
         "SELECT DISTINCT t.lexeme FROM unnest(%s::text[]) l, unnest(to_tsvector(('cloister.' || l)::regconfig, %s)) t",
@@ -285,5 +287,5 @@ def test_no_word_breaks_the_query_that_it_stands_in(app, acme, query):
 
 
 def test_a_very_long_word_is_passed_over(app, acme):
-    values = {"tenant": acme.tenant, "query": "x" * 5000 + " brake", "languages": ["english"], "breadth": 500}
+    values = {"tenant": acme.tenant, "query": "x" * 5000 + " brake", "languages": ["english"], "breadth": 500, **ALONE}
     assert app.execute(statement("search.lexical_plan"), values).fetchone()["terms"] == "'brake'"

@@ -23,6 +23,7 @@ from rag.store.database import Connection
 from rag.store.statements import STATEMENTS
 from tests.rag.store.conftest import Seed, everything, undone
 from tests.rag.store.erasure_statements import ERASURE_STATEMENTS
+from tests.rag.store.product_statements import PRODUCT_STATEMENTS
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
@@ -74,6 +75,7 @@ def _kept_reply(tenant: UUID, seed: Seed) -> dict[str, Any]:
 # Statement -> its parameters, of a tenant's id and of the seed that every other id is taken from.
 TENANT_STATEMENTS: dict[str, Parameters] = {
     **ERASURE_STATEMENTS,
+    **PRODUCT_STATEMENTS,
     "answers.keep": lambda t, s: {
         "tenant": t,
         "answer": uuid4(),
@@ -139,6 +141,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "language": "english",
         "refusal_threshold": None,
         "facet_fields": [],
+        "synonyms": Jsonb([]),
     },
     "collections.list": lambda t, s: {"tenant": t, "after": "", "limit": 100},
     "collections.get": lambda t, s: {"tenant": t, "name": "kb"},
@@ -151,6 +154,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "set_threshold": True,
         "refusal_threshold": 0.25,
         "facet_fields": ["brand"],
+        "synonyms": Jsonb([["a", "b"]]),
     },
     "collections.delete": lambda t, s: {"tenant": t, "name": "kb"},
     "collections.count": lambda t, s: {"tenant": t, "collection": s.collection, "chunks": 7, "documents": 7},
@@ -289,6 +293,8 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "query": f"brake {s.word}",
         "languages": ["english"],
         "breadth": 500,
+        "beginning": "whe",
+        "alternatives": Jsonb([{"stands_for": "brake", "text": "lever", "factor": 0.5}]),
     },
     "search.lexical": lambda t, s: {
         "tenant": t,
