@@ -45,6 +45,7 @@ OTHERS: Final[Mapping[str, str]] = {
     "approval list": "an operator's",
     "audit verify": "gives counts and hashes",
     "doctor": "reads no tenant",
+    "usage": "gives counts",
     "erase document": "changes",
     "erase list": "an operator's: receipts of all tenants",
     "erase show": "an operator's: a receipt, which names nothing that was erased",

@@ -112,7 +112,8 @@ def administers(
 def searches(document: Document, fields: Fields) -> Iterable[Body]:
     """Searches for a document in every mode, with everything that can be asked for beside the query."""
     words = f"{document.title} {document.heading} {document.text}"
-    keyword = {"query": document.text, "mode": "keyword"}
+    # Without falling back on meaning: that gives everybody the nearest of what they may see, whatever was asked.
+    keyword = {"query": document.text, "mode": "keyword", **({"fallback": False} if "fallback" in fields else {})}
     yield Body({"query": words})
     yield Body({"query": words, "mode": "semantic", "limit": 100})
     yield Body({"query": words, "offset": 1, "limit": 1})
@@ -123,7 +124,10 @@ def searches(document: Document, fields: Fields) -> Iterable[Body]:
     yield Body({"query": "manual", "filters": {"shelf": {"$exists": True}}, "limit": 100})
     yield Body({"query": words, "collections": [document.collection]}, "outsiders")
     typo = document.text[:7] + document.text[8] + document.text[7] + document.text[9:]
-    yield Body({**keyword, "query": typo})
+    yield Body({**keyword, "query": typo}, "all")
+    yield Body({"query": typo, "mode": "keyword"})
+    if "prefix" in fields:
+        yield Body({**keyword, "query": document.title[:9], "prefix": True}, "all")
     optional: dict[str, Any] = {
         "facets": ["shelf"],
         "prefix": True,
