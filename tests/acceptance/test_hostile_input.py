@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psycopg
@@ -79,6 +80,8 @@ def served(servers: EmbeddedServers, template: str, data_dir: Path) -> Iterator[
         "MIGRATION_DATABASE_URL": settings.secret("migration_database_url"),
         "REDIS_URL": settings.secret("redis_url"),
         "CLOISTER_LOG_LEVEL": "error",
+        # What is tried here is the surface; the limits, which would refuse most of it, have tests of their own.
+        **{f"CLOISTER_LIMIT_{name}": "0" for name in ("TENANT_UNITS", "KEY_UNITS", "INVALID_KEYS", "UNKNOWN_IDS")},
     }
     serve = [sys.executable, "-m", "ingest.cli", "serve", "--port", str(port)]
     with subprocess.Popen(serve, env=environment) as process:
@@ -154,3 +157,96 @@ def _attack(operation: Any, mode: GenerationMode, key: str, tried: dict[str, int
         case.validate_response(response, checks=CHECKS)
 
     attempt()
+
+
+TRICKS = [
+    "'; DROP TABLE cloister.chunks; --",
+    "' OR '1'='1",
+    '" OR ""="',
+    "%' UNION SELECT digest::text FROM cloister.api_keys --",
+    "$$; SELECT pg_sleep(10); $$",
+    "%(tenant)s",
+    "{embeddings}",
+    "\\",
+    "%00",
+    "../../../etc/passwd",
+    "..%2f..%2fetc%2fpasswd",
+    "<script>alert(1)</script>",
+    "{{7*7}}",
+    "${jndi:ldap://127.0.0.1/a}",
+    "vault' || (SELECT string_agg(text, '') FROM cloister.chunks) || '",
+    "@ == 1) || (1 == 1",
+    'a" == "b" || "',
+    ":* | !x & (",
+]
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_no_metacharacter_means_anything_wherever_it_stands(served: Served, trick: str):
+    segment = quote(trick, safe="")
+    bodies = [
+        {"query": trick},
+        {"query": trick, "mode": "keyword", "prefix": True, "highlight": True, "explain": True},
+        {"query": "vault", "filters": {trick: trick}},
+        {"query": "vault", "filters": {"brand": {"$in": [trick]}}, "facets": [trick[:60]]},
+        {"query": "vault", "sort": {"field": trick[:60]}},
+        {"query": "vault", "collections": [trick]},
+    ]
+    with httpx.Client(
+        base_url=served.url, headers={"Authorization": f"Bearer {served.attacked}"}, timeout=60
+    ) as client:
+        replies = [client.post("/v1/search", json=body) for body in bodies]
+        replies += [
+            client.post("/v1/answers", json={"question": trick}),
+            client.get(f"/v1/collections/{segment}"),
+            client.get(f"/v1/collections/kb/documents/{segment}"),
+            client.put(
+                f"/v1/collections/kb/documents/{segment}", json={"text": trick, "title": trick, "groups": [trick]}
+            ),
+            client.get("/v1/jobs", params={"status": trick}),
+            client.get("/v1/jobs", params={"cursor": trick}),
+            client.get("/v1/jobs", headers={"X-Request-ID": trick, "X-Tenant": trick}),
+            client.get("/v1/jobs", headers={"Authorization": f"Bearer {trick}"}),
+        ]
+    assert all(reply.status_code < 500 and CANARY not in reply.text for reply in replies), replies
+    assert CANARY in _search(served, served.bystander)
+
+
+SMUGGLED = "GET /v1/collections HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\r\n"
+AMBIGUOUS = [
+    "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "Content-Length: 0\r\nContent-Length: 44\r\n\r\n",
+    "Content-Length: 0, 44\r\n\r\n",
+    "Content-Length: +0\r\n\r\n",
+    "Transfer-Encoding: xchunked\r\n\r\n",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "Content-Length: 0\r\nX: a\rContent-Length: 44\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("framing", AMBIGUOUS)
+def test_a_request_whose_end_is_ambiguous_is_not_followed_by_another(served: Served, framing: str):
+    host, port = served.url.removeprefix("http://").split(":")
+    first = "POST /v1/search HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + framing
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall((first + SMUGGLED.format(key=served.bystander)).encode())
+        connection.shutdown(socket.SHUT_WR)
+        told = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b'"data"' not in told, told
+    assert told == b"" or told.startswith(b"HTTP/1.1 4"), told
+    assert told.count(b"HTTP/1.1 ") <= 1
+
+
+def test_what_is_too_large_is_refused_and_read_no_further(served: Served):
+    headers = {"Authorization": f"Bearer {served.attacked}"}
+    large = httpx.post(f"{served.url}/v1/search", headers=headers, json={"query": "x" * 12_000_000}, timeout=60)
+    assert (large.status_code, large.json()["code"]) == (413, "too_large")
+    nested = httpx.post(f"{served.url}/v1/search", headers=headers, json={"query": "x", "filters": _nested(60)})
+    assert nested.status_code in {413, 422}
+    wide = httpx.get(f"{served.url}/v1/jobs", headers={**headers, "X-Wide": "x" * 1_000_000}, timeout=60)
+    assert 400 <= wide.status_code < 500
+
+
+def _nested(depth: int) -> dict[str, Any]:
+    return {"$not": _nested(depth - 1)} if depth else {"brand": "x"}
