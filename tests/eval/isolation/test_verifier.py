@@ -237,7 +237,7 @@ async def test_a_problem_that_tells_what_it_found_is_named(check, monkeypatch, e
 
 @in_one_loop
 async def test_a_write_into_the_other_tenant_is_named(check, change, without_policies):
-    for name in ("collections.get", "collections.lock", "collections.update"):
+    for name in ("collections.get", "collections.lock", "collections.update", "collections.locate"):
         change(name, TENANT)
     with without_policies("collections"):
         report = await check("collections")
