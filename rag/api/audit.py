@@ -23,7 +23,10 @@ class AuditPage(Page[AuditLine], kw_only=True):
     """A page of audit events, newest first."""
 
 
-@get("/v1/admin/audit", operation_id="listAuditEvents", tags=["admin"], summary="Read the audit trail", opt=OPERATOR)
+_READ: Final = {**OPERATOR, "problems": (404,)}
+
+
+@get("/v1/admin/audit", operation_id="listAuditEvents", tags=["admin"], summary="Read the audit trail", opt=_READ)
 async def list_audit_events(
     database: NamedDependency[Database],
     tenant: Annotated[

@@ -35,6 +35,7 @@ _RATE_LIMITS: Final = {
 _TAGS: Final = {
     "search": "Passages for a query.",
     "answers": "Cited answers, or refusals.",
+    "usage": "What was asked, and what it cost.",
     "collections": "Named sets of documents.",
     "documents": "What is searched.",
     "jobs": "What has been asked to be ingested.",

@@ -83,7 +83,19 @@ def test_every_metric_is_ours_and_says_what_it_is():
 def test_no_metric_has_a_series_for_each_tenant_or_document():
     metrics = [value for value in vars(telemetry).values() if hasattr(value, "_labelnames")]
     labels = {label for metric in metrics for label in metric._labelnames}
-    assert labels <= {"method", "route", "status", "stage", "outcome", "state", "kind", "kept"}
+    assert labels <= {
+        "method",
+        "route",
+        "status",
+        "stage",
+        "outcome",
+        "state",
+        "kind",
+        "kept",
+        "store",
+        "reason",
+        "plan",
+    }
 
 
 def test_the_exposition_is_the_prometheus_text():

@@ -44,6 +44,8 @@ OPEN_TO = {
     ("DELETE", "/v1/admin/tenants/{slug}"): {"operator"},
     ("GET", "/v1/retention"): {"manage"},
     ("GET", "/v1/usage"): {"manage"},
+    ("GET", "/v1/collections/{collection}/pins"): {"ingest", "manage"},
+    ("PUT", "/v1/collections/{collection}/pins"): {"ingest", "manage"},
     ("PATCH", "/v1/retention"): {"manage"},
     ("POST", "/v1/admin/erasure"): {"operator"},
     ("GET", "/v1/admin/erasure"): {"operator"},

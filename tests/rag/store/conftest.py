@@ -34,6 +34,7 @@ from rag.store.partitions import attach_partition, build_partition
 from rag.store.pins import replace_pins
 from rag.store.retention import change_retention
 from rag.store.statements import statement
+from rag.store.vocabulary import learn_words
 
 _NUMBER = count()
 
@@ -193,6 +194,7 @@ async def _seed(owners, database: Database, delivery, slug: str, canary: str) ->
     await owner.serve("private", f"Only staff know the {canary} brake.", **private)
     async with owner.connect() as connection:
         await refresh_statistics(connection, tenant)
+        await learn_words(connection, tenant, [f"un{canary}"], "english")  # of a document that is gone
         await replace_pins(connection, tenant, "kb", [Pin("brake", ["doc", f"{canary}-gone"])])
         await update_collection(
             connection, tenant, "kb", CollectionChange(facet_fields=["brand"], synonyms=[["brake", canary]])

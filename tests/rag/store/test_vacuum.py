@@ -20,6 +20,7 @@ async def test_the_planners_samples_forget_what_was_deleted(acme, owner_url, adm
         await connection.execute("DELETE FROM collections")
         await connection.execute("DELETE FROM ingest_runs")
         await connection.execute("DELETE FROM lexeme_stats")
+        await connection.execute("DELETE FROM vocabulary")
     assert samples(admin_url, "zyxomek") > 0
     vacuum_all(owner_url)
     assert samples(admin_url, "zyxomek") == 0
