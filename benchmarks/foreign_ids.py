@@ -98,6 +98,7 @@ if __name__ == "__main__":
                     data_dir=Path(folder),
                     database_url=Secret(servers.app_url),
                     redis_url=Secret(servers.redis_url or ""),
+                    limit_unknown_ids=0,  # which would slow down whoever asks so often
                 )
             )
         )
