@@ -205,4 +205,6 @@ def open_cache(settings: Settings) -> Cache:
         return NullCache()
     from rag.cache.redis import RedisCache
 
-    return RedisCache(settings.redis_url.reveal(), max_value_bytes=settings.cache_max_value_bytes)
+    return RedisCache(
+        settings.redis_url.reveal(), max_value_bytes=settings.cache_max_value_bytes, timeout_s=settings.cache_timeout_s
+    )

@@ -60,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     encoder_threads: Positive = 1
     encoder_languages: str = "english"
     cache_ttl_s: Positive = 300
+    cache_timeout_s: Seconds = 0.1
     cache_max_value_bytes: Positive = 262_144
     dense_weight: Share = 0.65
     reranker: str | None = None

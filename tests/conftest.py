@@ -75,6 +75,7 @@ def settings(servers: EmbeddedServers, template: str, data_dir: Path) -> Iterato
         migration_database_url=Secret(in_database(servers.owner_url, name)),
         redis_url=Secret(servers.redis_url or ""),
         pool_size=4,
+        cache_timeout_s=10.0,  # a machine may be busy; what waits for how long has tests of its own
         limit_invalid_keys=1_000_000,  # every test comes from one address to one Valkey
         approvals="off",  # one operator, as on one machine; what requires them says so
     )

@@ -29,13 +29,13 @@ end"""
 class RedisCache:
     """A bounded pool to one server; three failures in a row and it is left alone for five seconds."""
 
-    def __init__(self, url: str, *, max_value_bytes: int, connections: int = 32) -> None:
+    def __init__(self, url: str, *, max_value_bytes: int, connections: int = 32, timeout_s: float = _TIMEOUT_S) -> None:
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=connections,
-            timeout=_TIMEOUT_S,
-            socket_timeout=_TIMEOUT_S,
-            socket_connect_timeout=_TIMEOUT_S,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
         )
         self._redis: Redis = Redis.from_pool(pool)

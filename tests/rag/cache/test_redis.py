@@ -77,7 +77,7 @@ async def test_a_value_over_the_bound_is_not_kept(cache, request):
 
 
 async def test_many_at_once_share_the_connections(url):
-    narrow = RedisCache(url, max_value_bytes=100, connections=2)
+    narrow = RedisCache(url, max_value_bytes=100, connections=2, timeout_s=30)
     await asyncio.gather(*(narrow.ping() for _ in range(50)))
     await narrow.close()
 

@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from rag.cache import redis as module
 from rag.cache.base import CacheUnavailable
 from rag.cache.buckets import Draw, LocalBuckets
 from rag.cache.redis import RedisCache
@@ -16,7 +15,7 @@ from rag.cache.redis_buckets import RedisBuckets
 
 @pytest.fixture
 async def cache(servers):
-    opened = RedisCache(servers.redis_url, max_value_bytes=100)
+    opened = RedisCache(servers.redis_url, max_value_bytes=100, timeout_s=30)
     yield opened
     await opened.close()
 
@@ -58,11 +57,10 @@ async def test_one_refusal_spends_in_none(buckets, server):
     assert (await buckets.take([wide]))[0].remaining == 86
 
 
-async def test_many_at_once_from_several_processes_get_what_there_is(servers, buckets, monkeypatch):
+async def test_many_at_once_from_several_processes_get_what_there_is(servers, buckets):
     """Each pool is a process's own; nothing but the server is shared. None is in a hurry here."""
-    monkeypatch.setattr(module, "_TIMEOUT_S", 30.0)
     draws = [slow(quota=37), slow(quota=1000)]
-    pools = [RedisCache(servers.redis_url, max_value_bytes=100, connections=4) for _ in range(4)]
+    pools = [RedisCache(servers.redis_url, max_value_bytes=100, connections=4, timeout_s=30) for _ in range(4)]
     answers = await asyncio.gather(*(RedisBuckets(pool).take(draws) for pool in pools for _ in range(10)))
     assert sum(all(level.allowed for level in levels) for levels in answers) == 37
     assert (await buckets.take([a_look_at(draws[1])]))[0].remaining == 1000 - 37

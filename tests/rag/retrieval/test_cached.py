@@ -42,7 +42,7 @@ def sample(name: str, **labels: str) -> float:
 
 @pytest.fixture
 async def cache(settings):
-    opened = RedisCache(settings.secret("redis_url"), max_value_bytes=100_000)
+    opened = RedisCache(settings.secret("redis_url"), max_value_bytes=100_000, timeout_s=30)
     yield opened
     await opened.close()
 
@@ -319,7 +319,7 @@ async def test_a_cache_that_is_gone_is_passed_by(shelf, services, watched, tmp_p
 
 
 async def test_a_result_over_the_size_bound_is_searched_again(shelf, services, watched, settings):
-    small = RedisCache(settings.secret("redis_url"), max_value_bytes=10)
+    small = RedisCache(settings.secret("redis_url"), max_value_bytes=10, timeout_s=30)
     cached = CachedRetriever(watched, services.database, small, ttl_s=60, ranking="0.7")
     for _ in range(2):
         assert (await cached.search(shelf.principal, Query(text="rear lamp"))).cache == "miss"
