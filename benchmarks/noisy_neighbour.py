@@ -62,7 +62,7 @@ async def main(settings: Settings, port: int) -> None:
                 await _queue(services, noisy, products, copies=_BACKLOG // len(products))
             await asyncio.sleep(3)
             loaded = await _searches(client, quiet_key, products)
-            left = (await client.get("/v1/jobs?state=queued&limit=1", headers=_bearer(noisy_key))).json()["data"]
+            left = (await client.get("/v1/jobs?status=queued&limit=1", headers=_bearer(noisy_key))).json()["data"]
             assert left, "the load ended before the searches did: raise _BACKLOG"
     print(f"{_SEARCHES} searches of B, one each {_PAUSE_S * 1000:.0f} ms; {os.cpu_count()} cores; p50 (p95) in ms")
     for name, times in (("B alone", idle), ("A storms", stormed), ("A loads", loaded)):
