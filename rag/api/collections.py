@@ -17,7 +17,8 @@ from rag.settings import Settings
 from rag.store import collections as store
 from rag.store import pins
 from rag.store.approvals import require_approval
-from rag.store.database import Database
+from rag.store.corpus import read_corpus
+from rag.store.database import Database, TenantConnection
 from rag.tenancy import Principal
 
 _DELETE_SECONDS: Final = 120.0  # its documents go with it
@@ -43,6 +44,7 @@ async def list_collections(
     after = decode_cursor(cursor, str) or ""
     async with database.tenant(principal.tenant) as connection:
         found = await store.list_collections(connection, principal.tenant, after=after, limit=limit + 1)
+        found = await _shown(connection, principal, found)
     data, more, following = cut(found, limit, lambda collection: collection.name)
     return CollectionPage(data=data, has_more=more, next_cursor=following)
 
@@ -83,7 +85,9 @@ async def get_collection(
 ) -> Collection:
     """The collection with its counts."""
     async with database.tenant(principal.tenant) as connection:
-        return await store.get_collection(connection, principal.tenant, collection)
+        found = await store.get_collection(connection, principal.tenant, collection)
+        (shown,) = await _shown(connection, principal, [found])
+    return shown
 
 
 @patch(
@@ -145,6 +149,14 @@ async def replace_pins(
     async with database.tenant(principal.tenant) as connection:
         await pins.replace_pins(connection, principal.tenant, collection, folded(data.pins))
         return Pins(await pins.list_pins(connection, principal.tenant, collection))
+
+
+async def _shown(connection: TenantConnection, principal: Principal, found: list[Collection]) -> list[Collection]:
+    # Whoever writes documents sees them all; a reader's counts are of what its groups open.
+    if principal.reads_all_groups or principal.scopes & {Scope.INGEST, Scope.MANAGE}:
+        return found
+    acl = (await read_corpus(connection, principal)).acl_ids
+    return await store.as_readable(connection, principal.tenant, found, acl)
 
 
 def folded(given: list[Pin]) -> list[Pin]:

@@ -85,6 +85,17 @@ async def get_collection(connection: TenantConnection, tenant: TenantId, name: s
     return Collection(**row)
 
 
+async def as_readable(
+    connection: TenantConnection, tenant: TenantId, collections: Sequence[Collection], acl: Sequence[int]
+) -> list[Collection]:
+    """The collections with the counts of what these access sets open, and of nothing else."""
+    values = {"tenant": tenant, "names": [collection.name for collection in collections], "acl": list(acl)}
+    rows = await (await connection.execute(statement("collections.readable"), values)).fetchall()
+    counts = {row.pop("name"): row for row in rows}
+    none = {"document_count": 0, "chunk_count": 0}
+    return [msgspec.structs.replace(found, **counts.get(found.name, none)) for found in collections]
+
+
 async def locate_collection(connection: TenantConnection, tenant: TenantId, name: str) -> tuple[int, str]:
     """The number and the language of a collection, which stays until the transaction ends; raises `NotFound`."""
     values = {"tenant": tenant, "name": name}

@@ -15,6 +15,14 @@ FROM collections WHERE tenant_id = %(tenant)s AND name > %(after)s ORDER BY name
 SELECT name, language, refusal_threshold, facet_fields, synonyms, document_count, chunk_count, created_at
 FROM collections WHERE tenant_id = %(tenant)s AND name = %(name)s;
 
+-- name: readable
+-- How many documents of these collections, and chunks of theirs, a reader's groups open.
+SELECT n.name, count(*)::int AS document_count, coalesce(sum(d.chunk_count), 0)::int AS chunk_count
+FROM documents d JOIN collections n ON n.tenant_id = d.tenant_id AND n.collection_id = d.collection_id
+WHERE d.tenant_id = %(tenant)s AND n.tenant_id = %(tenant)s AND n.name = ANY (%(names)s::text[])
+  AND d.current_version > 0 AND d.acl_id = ANY (%(acl)s::int[])
+GROUP BY n.name;
+
 -- name: locate
 -- The number and language of a collection, by name; it cannot be deleted until the transaction ends.
 -- Every write takes this lock first and the document's after it: two writes never wait for each other in a ring.

@@ -147,3 +147,16 @@ async def test_pins_that_are_wrong_are_pointed_at(client, house, other):
         for method, body in (("GET", None), ("PUT", {"pins": []})):
             await client.problem(method, f"{PATH}/{name}/pins", 404, "not_found", key=house.key, json=body)
     await client.problem("GET", f"{PATH}/kb/pins", 403, "forbidden", key=house.search_key)
+
+
+async def test_a_readers_counts_are_of_what_its_groups_open(client, house):
+    await house.ingest({"open": "The zebrafork."})
+    await house.ingest({"closed": "The quillhaven.", "closed too": "The mangosteen."}, groups=["leads"])
+    for key, documents in ((house.key, 3), (house.search_key, 1)):
+        one = (await client.call("GET", "/v1/collections/kb", key=key)).json()
+        (listed,) = (await client.call("GET", "/v1/collections", key=key)).json()["data"]
+        assert one == listed
+        assert (one["document_count"], one["chunk_count"]) == (documents, documents)
+    await client.call("POST", "/v1/collections", key=house.key, json={"name": "empty"})
+    empty = (await client.call("GET", "/v1/collections/empty", key=house.search_key)).json()
+    assert empty["document_count"] == 0

@@ -94,6 +94,7 @@ TENANT_STATEMENTS: dict[str, Parameters] = {
         "took_s": 0.5,
     },
     "answers.get": lambda t, s: {"tenant": t, "answer": s.answer, "acl": ACLS},
+    "collections.readable": lambda t, s: {"tenant": t, "names": ["kb"], "acl": ACLS},
     "usage.daily": lambda t, s: {"tenant": t, "days": 30, "limit": 100},
     "answers.forget_document": _document,
     "answers.forget_collection": lambda t, s: {"tenant": t, "collection": s.collection},
