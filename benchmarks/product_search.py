@@ -34,6 +34,7 @@ from rag.store.ingestion import NewChunk, NewVersion, Submission, bring_into_ser
 from rag.store.keys import create_key
 from rag.store.migrate import migrate
 from rag.store.tenants import create_tenant
+from rag.telemetry import configure_logging
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _FACETS = ["supplier", "price_cents"]
@@ -73,7 +74,7 @@ async def _load(services: Services, catalogue: Sequence[dict[str, Any]], vectors
         tenant = TenantId((await create_tenant(control, "shop")).tenant_id)
     async with services.database.tenant(tenant) as connection:
         await create_collection(connection, tenant, "products", facet_fields=_FACETS)
-        key, _ = await create_key(connection, tenant, kind="publishable", scopes=[Scope.SEARCH])
+        key, _ = await create_key(connection, tenant, scopes=[Scope.SEARCH])
     for product, vector in zip(catalogue, vectors, strict=True):
         await _serve(services, tenant, product, vector)
     async with services.database.tenant(tenant, timeout_s=600) as connection:
@@ -107,7 +108,6 @@ async def _serve(services: Services, tenant: TenantId, product: dict[str, Any], 
 
 def _version(product: dict[str, Any], vector: np.ndarray) -> NewVersion:
     text = product["text"] or product["title"]
-    lexical = f"{product['title']}\n{product['text']}"
     chunk = NewChunk(
         ordinal=0,
         start=0,
@@ -118,8 +118,9 @@ def _version(product: dict[str, Any], vector: np.ndarray) -> NewVersion:
         page=None,
         tokens=len(text.split()),
         pieces=len(text.split()),
-        sha256=hashlib.sha256(lexical.encode()).digest(),
-        lexical=lexical,
+        sha256=hashlib.sha256(f"{product['title']}\n{text}".encode()).digest(),
+        headings=product["title"],
+        body=text,
         embedding=vector,
         sentences=[],
     )
@@ -136,13 +137,22 @@ def _relevant(folder: Path) -> dict[str, set[str]]:
 
 
 def _misspelled(text: str, *, variants: int) -> Iterator[str]:
-    """The text with one mistake in one of its words of four letters or more: swapped, missing, doubled, wrong."""
+    """The text with one mistake in one of its words: swapped, missing, one too many, wrong; four letters stay of it.
+
+    What comes out may be another word: `phone` for `iphone`.
+    """
     words = text.split()
     places = [n for n, word in enumerate(words) if len(word) >= 4 and word.isalpha()]
     rng = random.Random(text)  # noqa: S311 - the same mistakes at every run
-    for variant in range(variants if places else 0):
+    made = 0
+    while places and made < variants:
         place = rng.choice(places)
-        yield " ".join([*words[:place], _mistyped(words[place], variant % 4, rng), *words[place + 1 :]])
+        typed = _mistyped(words[place], made % 4, rng)
+        if len(typed) < 4 and len(words[place]) == 4:
+            typed = _mistyped(words[place], 3, rng)
+        if typed != words[place]:
+            made += 1
+            yield " ".join([*words[:place], typed, *words[place + 1 :]])
 
 
 def _mistyped(word: str, kind: int, rng: random.Random) -> str:
@@ -236,10 +246,18 @@ if __name__ == "__main__":
     parser.add_argument("--products", type=int, default=10**9)
     parser.add_argument("--vectors", type=Path)
     options = parser.parse_args()
+    configure_logging(level="error")
     with temporary_servers() as servers, TemporaryDirectory() as data:
         migrate(servers.owner_url)
         bench = with_embedded_servers(
-            Settings(data_dir=Path(data)),
+            Settings(
+                data_dir=Path(data),
+                log_level="error",
+                partition_chunks=100_000,  # as a shop of this size is served: exactly
+                limit_tenant_units=0,
+                limit_key_units=0,
+                limit_user_units=0,
+            ),
             app_url=servers.app_url,
             owner_url=servers.owner_url,
             redis_url=servers.redis_url,
